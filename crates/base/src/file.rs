@@ -1,0 +1,135 @@
+//! Files of our own, written so that a reader, a crash or a power cut never sees half of one.
+//!
+//! Only for paths that Berth made itself (its data root and run directory). Paths that come from an image or a
+//! container go through `sys::path::Root`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Whether a write waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives `kill -9`; a power cut may bring the old content back.
+    Crash,
+    /// Survives a power cut: the file and its directory are synced before the call returns.
+    Power,
+}
+
+/// A file operation failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} \"{}\"", path.display())]
+pub struct FileError {
+    doing: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl FileError {
+    /// Returns an error that says that `doing` failed for `path`.
+    pub fn new(doing: &'static str, path: &Path, source: io::Error) -> Self {
+        Self {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Returns the cause.
+    pub fn io(&self) -> &io::Error {
+        &self.source
+    }
+}
+
+impl crate::error::Kinded for FileError {
+    fn kind(&self) -> crate::error::Kind {
+        crate::error::kind_of_io(&self.source)
+    }
+}
+
+/// Creates a file that must not exist yet, readable and writable by `mode`.
+pub fn create_new(path: &Path, mode: u32) -> Result<File, FileError> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|source| FileError::new("create", path, source))
+}
+
+/// Replaces the content of `path` at once: readers see the old or the new content, never a mixture.
+pub fn write_atomic(path: &Path, content: &[u8], mode: u32, durability: Durability) -> Result<(), FileError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    match std::fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(FileError::new("remove", &temporary, error));
+        }
+        _ => {}
+    }
+    let mut file = create_new(&temporary, mode)?;
+    file.write_all(content)
+        .map_err(|source| FileError::new("write", &temporary, source))?;
+    if durability == Durability::Power {
+        file.sync_all()
+            .map_err(|source| FileError::new("sync", &temporary, source))?;
+    }
+    std::fs::rename(&temporary, path).map_err(|source| FileError::new("replace", path, source))?;
+    if durability == Durability::Power {
+        sync_parent(path)?;
+    }
+    Ok(())
+}
+
+/// Waits until the directory entry of `path` is on the disk.
+pub fn sync_parent(path: &Path) -> Result<(), FileError> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(parent)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| FileError::new("sync", parent, source))
+}
+
+/// Returns the whole content of `path`, or `None` if there is no such file; refuses more than `limit` bytes.
+pub fn read_optional(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, FileError> {
+    use std::io::Read;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FileError::new("open", path, error)),
+    };
+    let mut content = Vec::new();
+    file.take(limit.saturating_add(1))
+        .read_to_end(&mut content)
+        .map_err(|source| FileError::new("read", path, source))?;
+    if u64::try_from(content.len()).unwrap_or(u64::MAX) > limit {
+        let source = io::Error::new(io::ErrorKind::InvalidData, format!("larger than {limit} bytes"));
+        return Err(FileError::new("read", path, source));
+    }
+    Ok(Some(content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replaces_and_reads_back() {
+        let directory = std::env::temp_dir().join(format!("berth-base-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("x");
+        for (content, durability) in [(&b"one"[..], Durability::Crash), (&b"two"[..], Durability::Power)] {
+            write_atomic(&path, content, 0o600, durability).unwrap();
+            assert_eq!(read_optional(&path, 10).unwrap().as_deref(), Some(content));
+        }
+        assert!(read_optional(&path, 2).is_err());
+        assert_eq!(read_optional(&directory.join("y"), 10).unwrap(), None);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir(&directory).unwrap();
+    }
+}
