@@ -1,1 +1,42 @@
-//! image
+//! Images: the content store (an OCI image layout on disk), names, and the verbs on them.
+//!
+//! [`Store`] is everything; each verb has a file of its own: [`Store::import`], [`Store::load`], [`Store::list`],
+//! [`Store::resolve`], [`Store::tag`], [`Store::remove`], [`Store::save`], [`Store::pack`].
+//!
+//! This crate knows blobs, not directories: what a layer looks like unpacked is `storage`'s business. The engine takes
+//! [`Image::layers`], opens each with [`Store::open_layer`] and hands the reader to `storage::add_layer`.
+
+mod store;
+
+mod blob;
+mod document;
+mod index;
+
+mod change;
+mod create;
+mod elf;
+mod import;
+mod libraries;
+mod list;
+mod load;
+mod pack;
+mod remove;
+mod resolve;
+mod save;
+mod tag;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use blob::{BlobError, LayerReader};
+pub use change::ChangeError;
+pub use create::{CreateError, NewImage, NewLayer};
+pub use import::{ImportError, ImportOptions};
+pub use load::{LoadError, Loaded};
+pub use pack::{PackError, PackOptions};
+pub use remove::{ImageUser, Removal, RemoveError, RemoveOptions, Removed};
+pub use resolve::ResolveError;
+pub use save::SaveError;
+pub use store::{Image, Layer, OpenError, Problem, Store, Tag};
+pub use tag::TagError;

@@ -8,3 +8,4 @@ pub mod client;
 pub mod frame;
 pub mod message;
 pub mod task;
+pub mod zygote;

@@ -10,8 +10,10 @@
 //! `Attach` and `Exec` with `attach` hand over the other end of a socket pair (one fd, SCM_RIGHTS, sent with the
 //! frame's first byte). On that stream the shim writes output in Docker's own wire format (raw bytes with a TTY;
 //! otherwise frames of `[stream, 0, 0, 0, big-endian u32 length]`) and reads raw stdin bytes, so that the daemon only
-//! copies. A half-close by the client closes stdin (unless a TTY is used); the shim closes the stream when the output
-//! is at its end, or at once when the detach keys were typed.
+//! copies. A half-close by the client closes stdin as docker does: that of an exec always, the container's if
+//! [`Task::stdin_once`], and never a TTY. The shim closes the stream when the output is at its end, or at once when the
+//! detach keys were typed. A client that was attached with `Start` holds the container up when it does not read, as a
+//! pipe would, but not for longer than 30 s without any progress; one that came later for 1 s; then it is dropped.
 
 use base::clock::Timestamp;
 use oci_spec::runtime::Process;
@@ -78,11 +80,12 @@ pub enum Request {
     SetRestartPolicy(RestartPolicy),
     /// Asks for the present state. Reply: `State`.
     State,
-    /// Turns this connection into a stream of [`Event`] frames, beginning with the present state as
-    /// [`Event::Running`], or [`Event::Restarting`] or [`Event::Exited`].
+    /// Asks for [`Event`] frames between the replies, beginning with the present state as [`Event::Running`], or
+    /// [`Event::Restarting`] or [`Event::Exited`] (nothing before `Start`). No reply.
     Subscribe,
-    /// Acknowledges [`Event::Exited`]: the shim may end. Without it the shim ends by itself once the exit record is
-    /// written and no subscriber is left.
+    /// Acknowledges [`Event::Exited`]: the shim may end. Reply: `Done`, after the cgroup was removed and the socket
+    /// file too, so that the container can be started again at once; `Failed` while it runs. Without it the shim ends
+    /// by itself once the exit record is written and no connection is left.
     Release,
 }
 
@@ -115,6 +118,9 @@ pub enum Reply {
         pid: i32,
         /// When it was started.
         started_at: Timestamp,
+        /// What was done otherwise than asked, for the person who asked.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
     },
     /// The request failed; after a failed `Start` nothing of the container is left and the shim ends.
     Failed(Failure),
@@ -186,7 +192,7 @@ pub enum Event {
     },
     /// The kernel killed a process of the container for want of memory.
     OutOfMemory,
-    /// An exec's process ended and its output was delivered.
+    /// An exec's process ended. Its output was handed to its stream, which is closed after this event.
     ExecExited {
         /// The exec.
         exec_id: String,

@@ -1,0 +1,16 @@
+//! From the flags of `run` and `create` to the body of the request.
+
+mod files;
+mod flags;
+mod mount;
+mod request;
+mod resources;
+mod security;
+
+pub(crate) use files::{environment_file, from_environment};
+pub(crate) use flags::FLAGS;
+pub(crate) use request::Request;
+pub(crate) use resources::{pairs, restart_policy};
+
+#[cfg(test)]
+mod tests;

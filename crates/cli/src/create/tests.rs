@@ -1,0 +1,155 @@
+//! The requests that docker's own client sends for the same arguments, recorded with docker 28.2.2 against a socket that
+//! answers everything.
+//!
+//! The first line of the file is the request of `docker create busybox`; every other line has arguments, the exit code,
+//! and what differs from the first (or the first line of the error).
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Request;
+use crate::command::create::COMMAND;
+use crate::failure::Failure;
+use crate::parse::{Parsed, parse};
+
+const RECORDED: &str = include_str!("golden/docker-28.2.2.jsonl");
+
+/// Arguments by which a line is known to be refused by name, whatever docker makes of it.
+const REFUSED: &[&str] = &[
+    "--add-host",
+    "--dns",
+    "--gpus",
+    "--health-cmd",
+    "--kernel-memory",
+    "--network",
+    "--storage-opt",
+    "-P",
+    "-p",
+    "vendor.com/class=name",
+];
+
+/// What docker 28 has not and docker 29 has.
+const NEWER: &str = "bind-create-src";
+
+fn build(arguments: &[String]) -> Result<Request, Failure> {
+    match parse(&COMMAND, arguments)? {
+        Parsed::Run(arguments) => Request::build(&arguments),
+        Parsed::Help => panic!("help for {arguments:?}"),
+    }
+}
+
+fn text(failure: &Failure) -> String {
+    let message = match failure {
+        Failure::Usage { message, .. } | Failure::Message { message, .. } => message,
+        other => panic!("{other:?}"),
+    };
+    message.replace("berth: ", "docker: ")
+}
+
+/// What a request says, without what means nothing: empty lists, `null` and empty objects are the same on the wire.
+fn meaning(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().map(|(key, value)| (key.clone(), meaning(value)));
+            let kept: serde_json::Map<String, Value> =
+                kept.filter(|(_, value)| *value != Value::Null).collect();
+            if kept.is_empty() {
+                Value::Null
+            } else {
+                Value::Object(kept)
+            }
+        }
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Array(list) => Value::Array(list.iter().map(meaning).collect()),
+        Value::String(text) if text.is_empty() => Value::Null,
+        Value::Bool(false) => Value::Null,
+        Value::Number(number) if number.as_i64() == Some(0) => Value::Null,
+        other => other.clone(),
+    }
+}
+
+/// Docker sends variables in an order of its own, which has no meaning.
+fn sort_environment(body: &mut Value) {
+    if let Some(Value::Array(variables)) = body.get_mut("Env") {
+        variables.sort_by_key(ToString::to_string);
+    }
+}
+
+#[test]
+fn requests_are_dockers() {
+    let mut lines = RECORDED.lines();
+    let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let default = &first["default"];
+    let mut wrong = BTreeMap::new();
+    for line in lines {
+        let case: Value = serde_json::from_str(line).unwrap();
+        let arguments: Vec<String> = serde_json::from_value(case["args"].clone()).unwrap();
+        if needs_the_recording_machine(&arguments)
+            || arguments.iter().any(|argument| argument.contains(NEWER))
+        {
+            continue;
+        }
+        let name = arguments.join(" ");
+        match (build(&arguments), case.get("body")) {
+            (Ok(request), Some(body)) => {
+                let mut expected = default.clone();
+                for (key, value) in body.as_object().unwrap() {
+                    if key == "HostConfig" {
+                        for (key, value) in value.as_object().unwrap() {
+                            expected["HostConfig"][key] = value.clone();
+                        }
+                    } else {
+                        expected[key] = value.clone();
+                    }
+                }
+                // Which network there is besides its name is the daemon's affair.
+                expected.as_object_mut().unwrap().remove("NetworkingConfig");
+                let mut sent = serde_json::to_value(&request.body).unwrap();
+                sort_environment(&mut expected);
+                sort_environment(&mut sent);
+                if meaning(&sent) != meaning(&expected) {
+                    wrong.insert(
+                        name,
+                        format!("sent {}\nwant {}", meaning(&sent), meaning(&expected)),
+                    );
+                }
+            }
+            (Err(failure), None) => {
+                let expected = case["error"].as_str().unwrap();
+                let text = text(&failure);
+                if text.split('\n').next() != Some(expected) && !is_refused(&arguments) {
+                    wrong.insert(name, format!("said {text}\nwant {expected}"));
+                }
+            }
+            (Err(failure), Some(_)) if is_refused(&arguments) => {
+                let text = text(&failure);
+                assert!(text.contains("not supported"), "{name}: {text}");
+            }
+            (outcome, _) => {
+                wrong.insert(name, format!("{outcome:?}"));
+            }
+        }
+    }
+    let report: Vec<String> = wrong
+        .iter()
+        .map(|(name, what)| format!("{name}\n{what}\n"))
+        .collect();
+    assert!(report.is_empty(), "{}", report.join("\n"));
+}
+
+fn is_refused(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .any(|argument| REFUSED.contains(&argument.as_str()))
+}
+
+/// Whether arguments name files or directories of the machine on which docker was recorded.
+fn needs_the_recording_machine(arguments: &[String]) -> bool {
+    arguments.iter().any(|argument| {
+        argument.contains("/tmp/h5")
+            || argument.starts_with("./")
+            || argument.starts_with(".:")
+            || argument == "HOME"
+    })
+}

@@ -1,0 +1,91 @@
+//! Which daemon a command talks to, and how the connection comes about.
+
+use std::path::Path;
+
+use client::{ApiVersion, Client, DEFAULT_SOCKET, Endpoint};
+
+use crate::StartDaemon;
+use crate::failure::Failure;
+use crate::parse::Arguments;
+
+/// What all commands share.
+pub(crate) struct Session<'a> {
+    endpoint: Endpoint,
+    /// Whether nobody chose the endpoint, so that a daemon may be started.
+    is_default: bool,
+    /// `DOCKER_API_VERSION`.
+    version: Option<ApiVersion>,
+    daemon: &'a dyn StartDaemon,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Returns the session that the global flags and the environment describe; touches nothing.
+    pub(crate) fn new(globals: &Arguments, daemon: &'a dyn StartDaemon) -> Result<Self, Failure> {
+        let hosts = globals.list("host");
+        if hosts.len() > 1 {
+            return Err(Failure::invalid("specify only one -H"));
+        }
+        let host = match hosts.first() {
+            Some(&host) => Some(host.to_owned()),
+            None => environment("BERTH_HOST").or_else(|| environment("DOCKER_HOST")),
+        };
+        let (endpoint, is_default) = match host {
+            Some(host) => (
+                Endpoint::parse(&host).map_err(|error| Failure::invalid(error.to_string()))?,
+                false,
+            ),
+            None => (Endpoint::default_socket(), true),
+        };
+        let version = match environment("DOCKER_API_VERSION") {
+            Some(text) => Some(
+                text.parse()
+                    .map_err(|error| Failure::invalid(format!("DOCKER_API_VERSION: {error}")))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            endpoint,
+            is_default,
+            version,
+            daemon,
+        })
+    }
+
+    /// Returns a client that is connected, after starting a daemon if that is what is wanted.
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+        let mut client = Client::new(self.endpoint.clone());
+        match client.connect().await {
+            Ok(()) => {}
+            Err(error) if self.is_default && error.nobody_listens() => {
+                self.daemon
+                    .start_daemon(Path::new(DEFAULT_SOCKET))
+                    .map_err(|error| {
+                        Failure::invalid(format!("start the daemon: {}", base::error::chain(&*error)))
+                    })?;
+                client.connect().await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        match self.version {
+            Some(version) => client.set_version(version),
+            // The daemon at the default socket is of this very program: the question would only take time.
+            None if self.is_default => {}
+            None => client.negotiate().await?,
+        }
+        Ok(client)
+    }
+}
+
+/// Returns a variable that is set and not empty.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

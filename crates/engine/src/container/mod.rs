@@ -1,0 +1,61 @@
+//! Containers: their life, one verb per file.
+
+mod actor;
+mod attach;
+mod create;
+mod exec;
+mod finish;
+mod host_files;
+mod inspect;
+mod kill;
+mod list;
+mod logs;
+mod mounts;
+mod namespaces;
+mod pause;
+mod prune;
+mod record;
+mod remove;
+mod rename;
+mod resize;
+mod restart;
+mod start;
+mod state;
+mod stats;
+mod stop;
+mod task;
+mod top;
+mod update;
+mod view;
+mod wait;
+
+pub use attach::{AttachError, AttachRequest, Attached, attach};
+pub use create::{CreateError, CreateRequest, Created, create};
+pub use exec::{
+    ExecConfig, ExecDetails, ExecError, ExecStart, Session, exec_create, exec_inspect, exec_resize,
+    exec_start,
+};
+pub use inspect::{Details, MountPoint, inspect};
+pub use kill::kill;
+pub use list::{ListRequest, Summary, list};
+pub use logs::{LogLine, LogStream, Logs, LogsRequest, Output, logs};
+pub use pause::{pause, unpause};
+pub use prune::{PruneRequest, Pruned, prune};
+pub use remove::{RemoveError, RemoveRequest, remove};
+pub use rename::{RenameError, rename};
+pub use resize::resize;
+pub use restart::restart;
+pub use start::{StartError, start};
+pub use stats::{BlockCount, MemoryUse, Sample, stats};
+pub use stop::{StopRequest, stop};
+pub use top::{Processes, top};
+pub use update::{UpdateRequest, Updated, update};
+pub use view::{ChangeError, Changed, Exit, LookupError, Status, View};
+pub use wait::{Condition, Ended, Waiter, wait};
+
+pub(crate) use actor::{Command, ask, queue};
+pub(crate) use exec::Exec;
+pub(crate) use finish::exit_record;
+pub(crate) use inspect::sizes;
+pub(crate) use list::summarize;
+pub(crate) use record::{Container, Record, StateRecord};

@@ -1,0 +1,340 @@
+//! The engine's state and how it is opened.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::error::{Kind, Kinded};
+use base::file::Durability;
+use db::{Batch, Store, StoreError};
+use shim_api::client::{ShimConnection, Zygote, ZygoteError, ZygoteOptions};
+use tokio::sync::{Notify, watch};
+
+use crate::config::Ulimit;
+use crate::container::{Container, Exec};
+use crate::files::{self, Layout};
+use crate::host::Host;
+use crate::registry::Registry;
+use crate::seccomp_cache::FilterCache;
+use crate::system::EventHub;
+
+/// How the daemon was configured.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Durable data, `/var/lib/berth`.
+    pub data_root: PathBuf,
+    /// Sockets and run-time facts, `/run/berth`.
+    pub exec_root: PathBuf,
+    /// `overlay` or `vfs`; `None`: what the data root already has, else the best that works.
+    pub storage_driver: Option<String>,
+    /// The cgroup below which containers get theirs, `/berth`.
+    pub cgroup_parent: String,
+    /// Whether containers get a user namespace of their own unless they say otherwise.
+    pub user_namespace: UserNamespaceDefault,
+    /// A seccomp profile instead of the built-in one: `unconfined`, or a file.
+    pub seccomp_profile: Option<String>,
+    /// `json-file`, `local` or `none`.
+    pub log_driver: String,
+    /// Options of the default log driver.
+    pub log_options: BTreeMap<String, String>,
+    /// Limits of containers that name no other.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Bytes of `/dev/shm`, 64 MiB.
+    pub default_shm_size: u64,
+    /// The most processes of a container that names no other, 2048; 0 or -1: without limit.
+    pub default_pids_limit: i64,
+    /// Whether containers get Berth's init unless they say otherwise.
+    pub init: bool,
+    /// Whether `no_new_privs` is set unless a container says otherwise.
+    pub no_new_privileges: bool,
+    /// The program that is the zygote of the shims: this very binary.
+    pub shim_executable: PathBuf,
+    /// Arguments that make it the zygote; the zygote's protocol fixes them, so this is for messages only.
+    pub shim_arguments: Vec<String>,
+    /// Labels of the daemon, shown by info.
+    pub labels: Vec<String>,
+    /// Whether this is a debugging daemon, shown by info.
+    pub debug: bool,
+}
+
+/// Whether containers get a user namespace of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserNamespaceDefault {
+    /// Each has its own, with 65,536 ids.
+    Private,
+    /// They use the host's (`"userns": "host"`).
+    Host,
+}
+
+/// Opening the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon uses the data root.
+    #[error("data root \"{path}\" is in use by another daemon")]
+    InUse {
+        /// The data root.
+        path: String,
+    },
+    /// A part could not be opened.
+    #[error("open {part}")]
+    Part {
+        /// What was being opened.
+        part: &'static str,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Kinded for OpenError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::InUse { .. } => Kind::Conflict,
+            Self::Part { .. } => Kind::Internal,
+        }
+    }
+}
+
+/// The engine: one for each data root.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) config: EngineConfig,
+    pub(crate) layout: Layout,
+    pub(crate) host: Host,
+    pub(crate) id: String,
+    pub(crate) store: Arc<Store>,
+    pub(crate) storage: Arc<dyn storage::Driver>,
+    pub(crate) images: image::Store,
+    pub(crate) volumes: volume::Volumes,
+    pub(crate) registry: Registry,
+    pub(crate) filters: FilterCache,
+    pub(crate) events: EventHub,
+    pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
+    zygote: tokio::sync::Mutex<Option<Zygote>>,
+    /// Work that nobody waits for: how much is under way.
+    deferred: watch::Sender<usize>,
+    /// Commits since the last checkpoint.
+    commits: std::sync::atomic::AtomicI64,
+    idle: Notify,
+    /// Locked as long as the engine lives.
+    _lock: File,
+}
+
+impl Engine {
+    /// Opens the data root: loads what is recorded, finds the shims that live, applies what happened while no daemon
+    /// ran, undoes what a crash left half done, and starts the zygote.
+    ///
+    /// Must be called within a tokio runtime.
+    pub async fn open(config: EngineConfig) -> Result<Arc<Self>, OpenError> {
+        let layout = Layout::new(&config.data_root, &config.exec_root);
+        files::make_directory(&config.data_root, 0o700).map_err(part("the data root"))?;
+        files::make_directory(&config.exec_root, 0o711).map_err(part("the exec root"))?;
+        files::make_directory(&layout.containers(), 0o700).map_err(part("the containers' directory"))?;
+        files::make_directory(&layout.shims(), 0o700).map_err(part("the shims' directory"))?;
+        let lock = lock_data_root(&layout, &config)?;
+        let host = Host::read().map_err(|source| OpenError::Part {
+            part: "the facts of the host",
+            source,
+        })?;
+        let store = Arc::new(Store::open(&layout.store()).map_err(part("the store"))?);
+        let storage = crate::storage_choice::open(&config).map_err(part("the storage driver"))?;
+        let (images, problems) = image::Store::open(&layout.content()).map_err(part("the image store"))?;
+        for problem in problems {
+            tracing::warn!(image = %problem.manifest, problem = %problem.problem, "a damaged image was left out");
+        }
+        let (volumes, damaged) =
+            volume::Volumes::open(&layout.volumes(), Arc::clone(&store)).map_err(part("the volumes"))?;
+        for damage in damaged {
+            tracing::warn!(volume = %damage.key, problem = %damage.problem, "a damaged volume was left out");
+        }
+        let profile = config
+            .seccomp_profile
+            .as_deref()
+            .filter(|name| !matches!(*name, "unconfined" | "builtin"));
+        let filters = FilterCache::open(
+            &config.data_root,
+            &host.facts.kernel_version,
+            profile.map(std::path::Path::new),
+        )
+        .map_err(part("the seccomp profile"))?;
+        let id = stable_id(&store).map_err(part("the store"))?;
+        let zygote = Zygote::spawn(&zygote_options(&config, &layout))
+            .await
+            .map_err(part("the zygote"))?;
+        let engine = Arc::new(Self {
+            layout,
+            host,
+            id,
+            store,
+            storage,
+            images,
+            volumes,
+            registry: Registry::default(),
+            filters,
+            events: EventHub::new(),
+            execs: Mutex::default(),
+            zygote: tokio::sync::Mutex::new(Some(zygote)),
+            deferred: watch::Sender::new(0),
+            commits: std::sync::atomic::AtomicI64::new(0),
+            idle: Notify::new(),
+            config,
+            _lock: lock,
+        });
+        crate::recover::recover(&engine)
+            .await
+            .map_err(part("the containers"))?;
+        Ok(engine)
+    }
+
+    /// Returns whether nothing needs this daemon: no container runs, restarts or is paused, and no stream is attached.
+    pub fn is_idle(&self) -> bool {
+        *self.deferred.borrow() == 0
+            && self.registry.all().iter().all(|container| {
+                !container.view.borrow().status.is_running() && container.streams().pending.is_empty()
+            })
+    }
+
+    /// Resolves when the engine may have become idle or stopped being so; for the daemon's idle timer.
+    pub async fn idle_changed(&self) {
+        self.idle.notified().await;
+    }
+
+    /// Finishes deferred work and closes the store. Containers go on.
+    pub async fn close(&self) {
+        let mut deferred = self.deferred.subscribe();
+        // The sender lives in `self`.
+        drop(deferred.wait_for(|&count| count == 0).await);
+        if let Err(error) = self.store.checkpoint() {
+            tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
+        }
+        drop(self.zygote.lock().await.take());
+    }
+
+    /// Tells the idle timer that something changed.
+    pub(crate) fn touch(&self) {
+        self.idle.notify_waiters();
+    }
+
+    /// Returns a new shim's connection; starts another zygote if the last one died.
+    pub(crate) async fn new_shim(&self, id: &str) -> Result<ShimConnection, ZygoteError> {
+        let mut zygote = self.zygote.lock().await;
+        if let Some(living) = zygote.as_ref() {
+            match living.new_shim(id).await {
+                Err(ZygoteError::Gone) => tracing::warn!("the zygote died and is started again"),
+                result => return result,
+            }
+        }
+        let fresh = Zygote::spawn(&zygote_options(&self.config, &self.layout)).await?;
+        let shim = fresh.new_shim(id).await;
+        *zygote = Some(fresh);
+        shim
+    }
+
+    /// Writes to the store; survives `kill -9`.
+    pub(crate) fn write<T>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Batch<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.store.write(Durability::Crash, change);
+        let commits = self.commits.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // A commit writes a few pages; the log is moved into the file before it grows large, where nobody waits.
+        if commits >= Store::checkpoint_pages() / 4 {
+            self.commits.store(0, std::sync::atomic::Ordering::Relaxed);
+            let store = Arc::clone(&self.store);
+            self.defer(move || {
+                if let Err(error) = store.checkpoint() {
+                    tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
+                }
+            });
+        }
+        result
+    }
+
+    /// Records a container's present state.
+    pub(crate) fn write_state(self: &Arc<Self>, container: &Container) -> Result<(), StoreError> {
+        let state = encode(&container.state_record(&self.host.boot_id));
+        self.write(|batch| batch.set_container_state(container.id.as_str(), &state))
+    }
+
+    /// Does blocking work after the reply; the next daemon does it if this one dies before.
+    pub(crate) fn defer(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
+        self.deferred.send_modify(|count| *count += 1);
+        let engine = Arc::clone(self);
+        drop(tokio::task::spawn_blocking(move || {
+            work();
+            engine.deferred.send_modify(|count| *count -= 1);
+            engine.touch();
+        }));
+    }
+
+    /// Returns the execs, locked; never held across an await.
+    pub(crate) fn execs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the cgroup of a container.
+    pub(crate) fn cgroup_path(&self, parent: &str, id: &str) -> String {
+        let parent = if parent.is_empty() {
+            &self.config.cgroup_parent
+        } else {
+            parent
+        };
+        format!("/{}/{id}", parent.trim_matches('/'))
+    }
+}
+
+/// Returns a document for the store. Everything that is recorded is made of strings, numbers and lists.
+pub(crate) fn encode<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn zygote_options(config: &EngineConfig, layout: &Layout) -> ZygoteOptions {
+    ZygoteOptions {
+        executable: config.shim_executable.clone(),
+        socket_directory: layout.shims(),
+    }
+}
+
+fn part<E: std::error::Error + Send + Sync + 'static>(part: &'static str) -> impl FnOnce(E) -> OpenError {
+    move |source| OpenError::Part {
+        part,
+        source: Box::new(source),
+    }
+}
+
+/// Two daemons on one data root would each undo what the other does.
+fn lock_data_root(layout: &Layout, config: &EngineConfig) -> Result<File, OpenError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(layout.lock())
+        .map_err(part("the lock of the data root"))?;
+    match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse {
+            path: config.data_root.display().to_string(),
+        }),
+        Err(errno) => Err(part("the lock of the data root")(std::io::Error::from(errno))),
+    }
+}
+
+/// The id that info shows: drawn once for each data root.
+fn stable_id(store: &Store) -> Result<String, StoreError> {
+    if let Some(id) = store.meta("id")? {
+        return Ok(id);
+    }
+    let hex = base::id::random_hex::<16>().unwrap_or_else(|_no_randomness| "0".repeat(32));
+    let id = format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    );
+    store.write(Durability::Power, |batch| batch.set_meta("id", &id))?;
+    Ok(id)
+}

@@ -1,0 +1,47 @@
+//! Points at which a test can kill the daemon: `BERTH_FAILPOINT=<step>` aborts the process when it gets there.
+//!
+//! Compiled always, so that the program that is tested is the program that is shipped; without the variable a point
+//! costs one load. [`STEPS`] is the complete list, from which the tests take theirs.
+
+use std::sync::OnceLock;
+
+/// Every step of create, start, exec, stop and remove, in order, as `verb.step`: killed *after* the step was done.
+pub const STEPS: &[&str] = &[
+    "create.reserve",
+    "create.directory",
+    "create.volumes",
+    "create.snapshot",
+    "create.record",
+    "start.intent",
+    "start.files",
+    "start.document",
+    "start.spawn",
+    "start.started",
+    "exec.create",
+    "exec.attach",
+    "exec.started",
+    "stop.mark",
+    "stop.signal",
+    "stop.exited",
+    "exit.record",
+    "exit.clean",
+    "remove.volumes",
+    "remove.record",
+    "remove.snapshot",
+    "remove.directory",
+];
+
+static WANTED: OnceLock<Option<String>> = OnceLock::new();
+
+/// Ends the process as `kill -9` would when `BERTH_FAILPOINT` names `step`.
+pub fn reached(step: &'static str) {
+    debug_assert!(STEPS.contains(&step), "{step} is missing in the list of steps");
+    let wanted = WANTED.get_or_init(|| std::env::var("BERTH_FAILPOINT").ok());
+    if wanted.as_deref() == Some(step) {
+        // A kill, not an abort: no destructor, no core dump, nothing flushed.
+        let pid = rustix::process::getpid();
+        if rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_err() {
+            std::process::abort();
+        }
+    }
+}

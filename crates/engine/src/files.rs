@@ -1,0 +1,104 @@
+//! Where the engine keeps things, and small operations on its own directories.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use base::file::FileError;
+use base::id::ContainerId;
+
+/// The paths below the two roots.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    data: PathBuf,
+    exec: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(data: &Path, exec: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            exec: exec.to_owned(),
+        }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.data.join("state.db")
+    }
+
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.data.join("lock")
+    }
+
+    pub(crate) fn content(&self) -> PathBuf {
+        self.data.join("content")
+    }
+
+    pub(crate) fn volumes(&self) -> PathBuf {
+        self.data.join("volumes")
+    }
+
+    pub(crate) fn containers(&self) -> PathBuf {
+        self.data.join("containers")
+    }
+
+    /// Returns the directory of one container.
+    pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id.as_str())
+    }
+
+    /// Returns a container's task document.
+    pub(crate) fn task(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("task.json")
+    }
+
+    /// Returns a container's exit record.
+    pub(crate) fn exit_record(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("exit.json")
+    }
+
+    /// Returns the current log file of a container.
+    pub(crate) fn log(&self, id: &ContainerId, driver: &str) -> PathBuf {
+        match driver {
+            "local" => self.container(id).join("local.log"),
+            _ => self.container(id).join(format!("{id}-json.log")),
+        }
+    }
+
+    pub(crate) fn shims(&self) -> PathBuf {
+        self.exec.join("shim")
+    }
+
+    /// Returns the socket on which a container's shim listens; short, because a socket's path has 107 bytes at most.
+    pub(crate) fn shim(&self, id: &ContainerId) -> PathBuf {
+        self.shims().join(&id.as_str()[..32])
+    }
+}
+
+/// Makes a directory, with its parents, unless it is there.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(|source| FileError::new("create", path, source))
+}
+
+/// Removes a tree of ours; succeeds if it is not there.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), sys::SyscallError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(());
+    };
+    if !path.exists() {
+        return Ok(());
+    }
+    sys::path::Root::open(parent)?.remove_all(name)
+}
+
+/// Removes a file of ours; succeeds if it is not there.
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path, error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Remove an image, or one of its names.
+
+use std::sync::Arc;
+
+use base::error::Kinded;
+use image::RemoveOptions;
+
+use super::{ImageError, blocking, step, users};
+use crate::Engine;
+
+/// How to remove.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RemoveImageRequest {
+    /// Whether all names and stopped containers' use are ignored.
+    pub force: bool,
+    /// Whether unnamed parents stay.
+    pub no_prune: bool,
+}
+
+/// One thing that went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// A name.
+    Untagged(String),
+    /// The image, or a layer.
+    Deleted(String),
+}
+
+/// Removes a name, and the image with its last name. Parents are content of their own here, so `no_prune` keeps what
+/// is kept anyhow.
+pub async fn remove(
+    engine: &Arc<Engine>,
+    image: &str,
+    request: RemoveImageRequest,
+) -> Result<Vec<Removal>, ImageError> {
+    let (worker, name) = (Arc::clone(engine), image.to_owned());
+    let removed = blocking("remove an image", move || {
+        let options = RemoveOptions { force: request.force };
+        let removed = worker
+            .images
+            .remove(&name, &options, &|id| users(&worker, id))
+            .map_err(|error| match error.kind() {
+                base::error::Kind::Conflict => ImageError::Conflict {
+                    text: error.to_string(),
+                },
+                base::error::Kind::NotFound => ImageError::NoImage { image: name.clone() },
+                base::error::Kind::Invalid => ImageError::Invalid {
+                    text: base::error::chain(&error).to_string(),
+                },
+                _ => step("remove the image", error),
+            })?;
+        super::remove_layers(&worker, removed.orphaned_layers.clone());
+        Ok(removed)
+    })
+    .await?;
+    let id = removed.image.map(|id| id.to_string()).unwrap_or_default();
+    let mut removals = Vec::with_capacity(removed.removals.len());
+    for removal in removed.removals {
+        removals.push(match removal {
+            image::Removal::Untagged(name) => {
+                super::tell(engine, "untag", &id, None);
+                Removal::Untagged(name)
+            }
+            image::Removal::Deleted(digest) => {
+                if digest.as_str() == id {
+                    super::tell(engine, "delete", &id, None);
+                }
+                Removal::Deleted(digest.to_string())
+            }
+        });
+    }
+    Ok(removals)
+}

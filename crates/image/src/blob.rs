@@ -1,0 +1,303 @@
+//! Blobs: written once, visible when verified and synced.
+//!
+//! Between the moment a blob is stored and the moment an image has it, nothing refers to it. Whoever stores blobs holds
+//! an [`Ingest`] for that time, and blobs that no image needs are only removed while nobody holds one.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::error::{Kind, Kinded};
+use base::file::FileError;
+use oci::Digest;
+use oci::digest::HashWriter;
+use oci::image::Descriptor;
+
+use crate::store::{Layer, Store};
+
+/// Why a blob cannot be stored or read.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// The blob is not there.
+    #[error("blob {digest} is missing")]
+    Missing {
+        /// The blob.
+        digest: Digest,
+    },
+    /// The content is not what its name says.
+    #[error("blob {expected} has the digest {actual}")]
+    Mismatch {
+        /// The name.
+        expected: Digest,
+        /// The content's digest.
+        actual: Digest,
+    },
+    /// A step failed.
+    #[error("{doing} blob")]
+    Step {
+        /// The step.
+        doing: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The blob is larger than a document may be.
+    #[error("blob {digest} is larger than {limit} bytes")]
+    TooLarge {
+        /// The blob.
+        digest: Digest,
+        /// The limit.
+        limit: u64,
+    },
+    /// The digest is of a kind that is not stored.
+    #[error("digest {digest} is not supported, sha256 is needed")]
+    Algorithm {
+        /// The digest.
+        digest: Digest,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] base::file::FileError),
+}
+
+impl Kinded for BlobError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Missing { .. } => Kind::NotFound,
+            Self::Mismatch { .. } | Self::TooLarge { .. } => Kind::Invalid,
+            Self::Algorithm { .. } => Kind::Unsupported,
+            Self::Step { source, .. } => base::error::kind_of_io(source),
+            Self::File(error) => error.kind(),
+        }
+    }
+}
+
+/// The bytes of a layer's blob, compressed as they were stored.
+#[derive(Debug)]
+pub struct LayerReader {
+    file: File,
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.file.read(buffer)
+    }
+}
+
+/// Keeps blobs that no image has yet from being removed.
+#[derive(Debug)]
+pub(crate) struct Ingest(Arc<Mutex<usize>>);
+
+impl Ingest {
+    fn begin(count: &Arc<Mutex<usize>>) -> Self {
+        *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(Arc::clone(count))
+    }
+}
+
+impl Clone for Ingest {
+    fn clone(&self) -> Self {
+        Self::begin(&self.0)
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
+/// A blob in the making; dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    path: PathBuf,
+    writer: Option<HashWriter<File>>,
+}
+
+impl io::Write for Draft {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match &mut self.writer {
+            Some(writer) => writer.write(buffer),
+            None => Err(io::Error::from(io::ErrorKind::BrokenPipe)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Gone already when it became a blob; what stays in spite of this is removed at the next start.
+        drop(std::fs::remove_file(&self.path));
+    }
+}
+
+impl Store {
+    /// Opens the blob of a layer; what is read is checked by unpacking it against the layer's diff id.
+    pub fn open_layer(&self, layer: &Layer) -> Result<LayerReader, BlobError> {
+        self.open_blob(&layer.blob.digest)
+            .map(|file| LayerReader { file })
+    }
+
+    pub(crate) fn begin_ingest(&self) -> Ingest {
+        Ingest::begin(&self.ingests)
+    }
+
+    pub(crate) fn blob_path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
+        if digest.algorithm() != "sha256" {
+            return Err(BlobError::Algorithm {
+                digest: digest.clone(),
+            });
+        }
+        Ok(self.blobs().join(digest.hex()))
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.directory.join("blobs").join("sha256")
+    }
+
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File, BlobError> {
+        let path = self.blob_path(digest)?;
+        File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing {
+                digest: digest.clone(),
+            },
+            _ => FileError::new("open", &path, error).into(),
+        })
+    }
+
+    /// Returns the size of a blob.
+    pub(crate) fn blob_size(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let meta = self.open_blob(digest)?.metadata();
+        meta.map(|meta| meta.len()).map_err(|source| BlobError::Step {
+            doing: "measure",
+            source,
+        })
+    }
+
+    /// Returns the content of a document, checked against its digest.
+    pub(crate) fn read_document(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
+        let mut content = Vec::new();
+        let mut file = self.open_blob(digest)?.take(limit.saturating_add(1));
+        file.read_to_end(&mut content).map_err(|source| BlobError::Step {
+            doing: "read",
+            source,
+        })?;
+        if u64::try_from(content.len()).unwrap_or(u64::MAX) > limit {
+            return Err(BlobError::TooLarge {
+                digest: digest.clone(),
+                limit,
+            });
+        }
+        let actual = Digest::sha256(&content);
+        if actual != *digest {
+            return Err(BlobError::Mismatch {
+                expected: digest.clone(),
+                actual,
+            });
+        }
+        Ok(content)
+    }
+
+    pub(crate) fn draft(&self) -> Result<Draft, BlobError> {
+        let name = base::id::random_hex::<16>().map_err(|source| BlobError::Step {
+            doing: "name",
+            source,
+        })?;
+        let path = self.directory.join("ingest").join(name);
+        let file = base::file::create_new(&path, 0o600)?;
+        Ok(Draft {
+            path,
+            writer: Some(HashWriter::new(file)),
+        })
+    }
+
+    /// Makes a draft a blob, if it is `expected` or nothing particular is; returns its digest and size.
+    pub(crate) fn store(
+        &self,
+        mut draft: Draft,
+        expected: Option<&Digest>,
+    ) -> Result<(Digest, u64), BlobError> {
+        let step = |doing| move |source| BlobError::Step { doing, source };
+        let Some(writer) = draft.writer.take() else {
+            return Err(step("finish")(io::Error::from(io::ErrorKind::BrokenPipe)));
+        };
+        let (file, digest, size) = writer.finish();
+        if let Some(expected) = expected.filter(|expected| **expected != digest) {
+            return Err(BlobError::Mismatch {
+                expected: expected.clone(),
+                actual: digest,
+            });
+        }
+        let path = self.blob_path(&digest)?;
+        if !matches!(std::fs::metadata(&path), Ok(meta) if meta.len() == size) {
+            file.sync_all().map_err(step("sync"))?;
+            std::fs::rename(&draft.path, &path).map_err(step("show"))?;
+            base::file::sync_parent(&path)?;
+        }
+        Ok((digest, size))
+    }
+
+    /// Stores a document and returns its descriptor.
+    pub(crate) fn store_document(&self, media_type: &str, content: &[u8]) -> Result<Descriptor, BlobError> {
+        let mut draft = self.draft()?;
+        io::Write::write_all(&mut draft, content).map_err(|source| BlobError::Step {
+            doing: "write",
+            source,
+        })?;
+        let (digest, size) = self.store(draft, None)?;
+        Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    /// Removes every blob that no image needs, unless somebody is storing some just now. The store is locked by the
+    /// caller, who gives the digests that are needed.
+    pub(crate) fn remove_unneeded(&self, needed: &BTreeSet<Digest>) -> Result<(), FileError> {
+        let ingests = self.ingests.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ingests > 0 {
+            return Ok(());
+        }
+        let directory = self.blobs();
+        for name in names(&directory)? {
+            let is_needed = Digest::from_sha256_hex(&name).is_ok_and(|digest| needed.contains(&digest));
+            if !is_needed {
+                remove_file(&directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what a killed process left: drafts, and blobs that no image needs.
+    pub(crate) fn sweep(&self) -> Result<(), FileError> {
+        let drafts = self.directory.join("ingest");
+        for name in names(&drafts)? {
+            remove_file(&drafts.join(name))?;
+        }
+        let state = self.lock();
+        // A damaged image may need any of them, and may be healed.
+        if state.damaged.is_empty() {
+            self.remove_unneeded(&state.needed_blobs())?;
+        }
+        Ok(())
+    }
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, FileError> {
+    let failed = |error| FileError::new("list", directory, error);
+    let mut names = Vec::new();
+    for item in std::fs::read_dir(directory).map_err(failed)? {
+        if let Ok(name) = item.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn remove_file(path: &Path) -> Result<(), FileError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path, error)),
+        _ => Ok(()),
+    }
+}

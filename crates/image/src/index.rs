@@ -1,0 +1,175 @@
+//! `index.json`: every image and its names, readable by every tool that reads OCI image layouts.
+//!
+//! One descriptor per name, with the full name in the standard annotation, so that `skopeo inspect
+//! oci:DIRECTORY:NAME` finds it. Berth's own facts are annotations beside it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use base::clock::Timestamp;
+use base::file::{Durability, FileError, read_optional, write_atomic};
+use oci::image::{Descriptor, Index};
+use oci::{Digest, Reference, media_type};
+
+use crate::document;
+use crate::store::{Image, OpenError, Problem, State, Store, Tag};
+
+/// The standard annotation for a name.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// When the name was given.
+const TAGGED: &str = "io.berth.image.tagged";
+/// The content sizes of the layers in bytes, lowest first, joined by commas.
+const SIZES: &str = "io.berth.image.layer-sizes";
+
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Largest index in bytes: some hundred thousand names.
+const MAX_INDEX: u64 = 256 << 20;
+
+/// Makes the directories and files of an empty layout where they are missing.
+pub(crate) fn prepare(directory: &Path) -> Result<(), OpenError> {
+    for path in [directory.join("blobs").join("sha256"), directory.join("ingest")] {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| FileError::new("create", &path, error))?;
+    }
+    let path = directory.join("oci-layout");
+    match read_optional(&path, 4096)? {
+        None => write_atomic(&path, LAYOUT, 0o600, Durability::Power)?,
+        Some(text) => {
+            let value: Result<serde_json::Value, _> = serde_json::from_slice(&text);
+            let version = value
+                .as_ref()
+                .ok()
+                .and_then(|value| value.get("imageLayoutVersion")?.as_str());
+            if version.is_none_or(|version| !version.starts_with("1.")) {
+                return Err(OpenError::NotALayout {
+                    path: directory.to_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the index; images that cannot be used are reported and left out.
+pub(crate) fn read(store: &Store) -> Result<(State, Vec<Problem>), OpenError> {
+    let path = store.directory.join("index.json");
+    let (mut state, mut problems) = (State::default(), Vec::new());
+    let Some(text) = read_optional(&path, MAX_INDEX)? else {
+        write(store, &state)?;
+        return Ok((state, problems));
+    };
+    let index: Index = serde_json::from_slice(&text).map_err(|source| OpenError::Damaged { path, source })?;
+    for descriptor in index.manifests {
+        match add(store, &mut state, &descriptor) {
+            Ok(()) => {}
+            Err(problem) => {
+                problems.push(Problem {
+                    manifest: descriptor.digest.clone(),
+                    name: descriptor.annotations.get(REF_NAME).cloned(),
+                    problem,
+                });
+                state.damaged.push(descriptor);
+            }
+        }
+    }
+    Ok((state, problems))
+}
+
+fn add(store: &Store, state: &mut State, descriptor: &Descriptor) -> Result<(), String> {
+    let print = |error: &dyn std::error::Error| base::error::chain(error).to_string();
+    if !media_type::is_manifest(&descriptor.media_type) {
+        return Err(format!("is no image manifest but \"{}\"", descriptor.media_type));
+    }
+    let sizes: Option<Vec<u64>> = descriptor
+        .annotations
+        .get(SIZES)
+        .and_then(|text| text.split(',').map(|size| size.parse().ok()).collect());
+    let known = state
+        .images
+        .values()
+        .find(|image| image.manifest.digest == descriptor.digest);
+    let id = match known {
+        Some(image) => image.id.clone(),
+        None => {
+            let image =
+                document::read_image(store, descriptor, sizes.as_deref()).map_err(|error| print(&error))?;
+            let id = image.id.clone();
+            state.images.entry(id.clone()).or_insert_with(|| Arc::new(image));
+            id
+        }
+    };
+    if let Some(name) = descriptor.annotations.get(REF_NAME) {
+        let reference = Reference::parse(name)
+            .map_err(|error| print(&error))?
+            .with_default_tag();
+        let tagged = descriptor
+            .annotations
+            .get(TAGGED)
+            .and_then(|text| text.parse().ok());
+        state.set_tag(&id, &reference, tagged.unwrap_or(Timestamp::NEVER));
+    }
+    Ok(())
+}
+
+/// Writes the index of a state, synced.
+pub(crate) fn write(store: &Store, state: &State) -> Result<(), FileError> {
+    let path = store.directory.join("index.json");
+    let mut manifests = state.damaged.clone();
+    for image in state.images.values() {
+        if image.tags.is_empty() {
+            manifests.push(descriptor(image, None));
+        }
+        manifests.extend(image.tags.iter().map(|tag| descriptor(image, Some(tag))));
+    }
+    let text = encode(manifests).map_err(|error| FileError::new("encode", &path, io::Error::other(error)))?;
+    write_atomic(&path, &text, 0o600, Durability::Power)
+}
+
+fn descriptor(image: &Image, tag: Option<&Tag>) -> Descriptor {
+    let mut descriptor = image.manifest.clone();
+    let sizes: Vec<String> = image.layers.iter().map(|layer| layer.size.to_string()).collect();
+    if !sizes.is_empty() {
+        descriptor.annotations.insert(SIZES.to_owned(), sizes.join(","));
+    }
+    if let Some(tag) = tag {
+        descriptor
+            .annotations
+            .insert(REF_NAME.to_owned(), tag.reference.to_string());
+        descriptor
+            .annotations
+            .insert(TAGGED.to_owned(), tag.tagged.to_string());
+    }
+    descriptor
+}
+
+/// Returns an index document of these manifests.
+pub(crate) fn encode(manifests: Vec<Descriptor>) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Index {
+        schema_version: 2,
+        media_type: Some(media_type::OCI_INDEX.to_owned()),
+        manifests,
+        annotations: std::collections::BTreeMap::new(),
+        layers: None,
+        config: None,
+    })
+}
+
+impl State {
+    /// Returns the digests of all blobs that some image needs.
+    pub(crate) fn needed_blobs(&self) -> BTreeSet<Digest> {
+        let mut needed = BTreeSet::new();
+        for image in self.images.values() {
+            needed.insert(image.id.clone());
+            needed.insert(image.manifest.digest.clone());
+            needed.extend(image.layers.iter().map(|layer| layer.blob.digest.clone()));
+        }
+        needed.extend(self.damaged.iter().map(|descriptor| descriptor.digest.clone()));
+        needed
+    }
+}

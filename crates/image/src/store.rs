@@ -1,0 +1,204 @@
+//! The store: an OCI image layout on disk, and the view of it that is kept in memory.
+//!
+//! ```text
+//! <data root>/content/
+//!   oci-layout             the layout's version
+//!   index.json             every image: one descriptor per name, or one without a name. The only truth about names
+//!   blobs/sha256/<hex>     manifests, configurations and layers: complete, verified, synced
+//!   ingest/<random>        blobs in the making; whatever is here at start is thrown away
+//! ```
+//!
+//! A change is written to `index.json` first, atomically and synced, and only then shown in memory. Blobs that no image
+//! needs are removed when nobody is storing any (see `blob`), at the latest at the next start.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use base::clock::Timestamp;
+use base::error::{Kind, Kinded};
+use base::file::FileError;
+use oci::image::{Descriptor, ImageConfig};
+use oci::{ChainId, Digest, Reference};
+
+use crate::index;
+
+/// The images of one data root. Cheap to share (`Arc<Store>`); all methods block and may be called from many threads.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) directory: PathBuf,
+    state: Mutex<State>,
+    /// How many operations are storing blobs that no image has yet.
+    pub(crate) ingests: Arc<Mutex<usize>>,
+}
+
+/// All images, and what is in the index but is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    pub(crate) images: BTreeMap<Digest, Arc<Image>>,
+    /// Descriptors of damaged images, kept in the index as they are.
+    pub(crate) damaged: Vec<Descriptor>,
+}
+
+/// An image as it was when it was asked for.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The image's id: the digest of its configuration.
+    pub id: Digest,
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// Its names, sorted; none for a dangling image.
+    pub tags: Vec<Tag>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Its configuration.
+    pub config: ImageConfig,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+    /// The sum of the sizes of all regular files in all layers in bytes.
+    pub size: u64,
+}
+
+/// A name of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// The name, with a tag.
+    pub reference: Reference,
+    /// When the name was given.
+    pub tagged: Timestamp,
+}
+
+/// One layer of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// The name of the unpacked layer.
+    pub chain_id: ChainId,
+    /// The unpacked layer below.
+    pub parent: Option<ChainId>,
+    /// The blob that holds the tar.
+    pub blob: Descriptor,
+    /// The sum of the sizes of its regular files in bytes.
+    pub size: u64,
+}
+
+impl Image {
+    /// Returns the chain ids of the layers, lowest first: what `storage` builds a snapshot on.
+    pub fn chain(&self) -> Vec<ChainId> {
+        self.layers.iter().map(|layer| layer.chain_id.clone()).collect()
+    }
+
+    /// Returns the names as Docker prints them (`RepoTags`).
+    pub fn repo_tags(&self) -> Vec<String> {
+        self.tags.iter().map(|tag| tag.reference.familiar()).collect()
+    }
+
+    /// Returns the names with digests as Docker prints them (`RepoDigests`): empty until images come from registries.
+    pub fn repo_digests(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns when the image was last given a name (`Metadata.LastTagTime`), or never.
+    pub fn last_tagged(&self) -> Timestamp {
+        self.tags
+            .iter()
+            .map(|tag| tag.tagged)
+            .max()
+            .unwrap_or(Timestamp::NEVER)
+    }
+}
+
+/// Why the store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory is something else.
+    #[error("\"{}\" is not an OCI image layout of version 1", path.display())]
+    NotALayout {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The index is damaged.
+    #[error("\"{}\" is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        source: serde_json::Error,
+    },
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl Kinded for OpenError {
+    fn kind(&self) -> Kind {
+        Kind::Internal
+    }
+}
+
+/// An image that is in the index but cannot be used; it is left out of every answer and the rest goes on.
+#[derive(Debug)]
+pub struct Problem {
+    /// The manifest.
+    pub manifest: Digest,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+impl Store {
+    /// Opens the image layout in `directory` (`<data root>/content`), which is made if it is not there; also removes
+    /// what a killed process left half written. Damaged images are named, not fatal.
+    pub fn open(directory: &Path) -> Result<(Self, Vec<Problem>), OpenError> {
+        index::prepare(directory)?;
+        let store = Self {
+            directory: directory.to_owned(),
+            state: Mutex::default(),
+            ingests: Arc::default(),
+        };
+        let (state, problems) = index::read(&store)?;
+        *store.lock() = state;
+        store.sweep()?;
+        Ok((store, problems))
+    }
+
+    /// Returns the image with this id.
+    pub fn get(&self, id: &Digest) -> Option<Arc<Image>> {
+        self.lock().images.get(id).cloned()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A change is built aside and put in place whole, so a panic elsewhere left nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a changed state to the disk, then shows it.
+    pub(crate) fn replace(&self, present: &mut State, changed: State) -> Result<(), FileError> {
+        index::write(self, &changed)?;
+        *present = changed;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Gives `reference` to the image `id`, taking it from another image.
+    pub(crate) fn set_tag(&mut self, id: &Digest, reference: &Reference, tagged: Timestamp) {
+        for image in self.images.values_mut() {
+            let has = image.tags.iter().any(|tag| tag.reference == *reference);
+            if has || image.id == *id {
+                let mut changed = Image::clone(image);
+                changed.tags.retain(|tag| tag.reference != *reference);
+                if changed.id == *id {
+                    changed.tags.push(Tag {
+                        reference: reference.clone(),
+                        tagged,
+                    });
+                    changed.tags.sort_by_key(|tag| tag.reference.familiar());
+                }
+                *image = Arc::new(changed);
+            }
+        }
+    }
+}

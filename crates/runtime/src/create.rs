@@ -1,0 +1,310 @@
+//! Making a container: the parent's side.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use oci_spec::runtime::{ContainerState, LinuxIdMapping, Spec};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
+use sys::clone::{CloneFlags, Cloned};
+use sys::mount::Depth;
+
+use crate::capability;
+use crate::channel::{Channel, Message};
+use crate::child::{self, Plan, give_pipe};
+use crate::error::{AtStep, CreateError, Result, Step};
+use crate::hook::{HookKind, run_hooks};
+use crate::mount::{self, Kind, Maker};
+use crate::namespace::{Namespaces, clone_child};
+use crate::process::{ProcessContext, ProcessPlan};
+use crate::request::{CreateRequest, Created, Stdio};
+use crate::{rootfs, sysctl};
+
+/// Makes a container and, unless it is held, runs its program: when this returns, `execve` has succeeded.
+///
+/// The caller must be the only thread of its process and is the container's parent. After an error nothing is left
+/// but what the caller made itself (cgroup, directories).
+pub fn create(request: CreateRequest<'_>) -> Result<Created> {
+    refuse_unsupported(request.spec)?;
+    let mut warnings = Vec::new();
+    let plan = make_plan(&request, &mut warnings)?;
+    // Modes of nodes and mount points are meant as they are written; the child sets its own mask before the program.
+    let umask = rustix::process::umask(Mode::empty());
+    let result = clone_and_serve(plan, request, warnings);
+    rustix::process::umask(umask);
+    result
+}
+
+fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Result<Plan<'a>> {
+    let spec = request.spec;
+    let namespaces = Namespaces::from_spec(spec)?;
+    let mounts = mount::plan(spec, &namespaces, request.cgroup)?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or_else(|| CreateError::spec("there is no process"))?;
+    let context = ProcessContext {
+        spec,
+        user: request.user,
+        groups: request.groups,
+        filter: request.seccomp_filter,
+        parent_death_signal: request.parent_death_signal,
+        preserve_fds: request.preserve_fds,
+    };
+    let mut process = ProcessPlan::new(process, &context)?;
+    // A new user namespace comes with every capability; in the host's there are only the caller's.
+    if !namespaces.has_user() {
+        let available = capability::bounding_set();
+        process
+            .capabilities
+            .limit(available, request.missing_capabilities, warnings)?;
+    }
+    let entry = request.cgroup.map(cgroup::Cgroup::entry).transpose();
+    let entry =
+        entry.map_err(|error| CreateError::new(Step::Cgroup, 0, base::error::chain(&error).to_string()))?;
+    let masks = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.masked_paths().as_ref());
+    let sends_null = masks.is_some_and(|masks| !masks.is_empty())
+        && !mounts.iter().any(|mount| matches!(mount.kind, Kind::Dev));
+    Ok(Plan {
+        id: request.id,
+        bundle: request.bundle,
+        spec,
+        sysctls: sysctl::plan(spec, &namespaces)?,
+        namespaces,
+        mounts,
+        process,
+        entry,
+        init: request.init,
+        sends_null,
+    })
+}
+
+fn refuse_unsupported(spec: &Spec) -> Result<()> {
+    let Some(linux) = spec.linux() else {
+        return Err(CreateError::spec("there is no \"linux\" section"));
+    };
+    let named = [
+        (
+            "linux.netDevices",
+            linux
+                .net_devices()
+                .as_ref()
+                .is_some_and(|devices| !devices.is_empty()),
+        ),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        (
+            "linux.mountLabel",
+            linux
+                .mount_label()
+                .as_deref()
+                .is_some_and(|label| !label.is_empty()),
+        ),
+    ];
+    match named.iter().find(|(_, present)| *present) {
+        Some((name, _)) => Err(CreateError::unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<String>) -> Result<Created> {
+    if plan.namespaces.has_user() {
+        give_streams(&request.stdio, plan.namespaces.host_root());
+    }
+    let (channel, childs) = Channel::pair()?;
+    let into = plan.entry.as_ref().and_then(|entry| entry.unified());
+    let (pid, pidfd) = match clone_child(&plan.namespaces, into, &channel, &childs)? {
+        Cloned::Child => {
+            drop(channel);
+            child::run(&plan, childs, request.stdio, request.gate)
+        }
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop(childs);
+    match serve(&plan, &request, &channel, pid, warnings) {
+        Ok(served) => Ok(Created {
+            pid,
+            pidfd,
+            console: served.console,
+            warnings: served.warnings,
+            leftovers: served.leftovers,
+        }),
+        Err(error) => {
+            kill_and_reap(pidfd.as_fd());
+            Err(error)
+        }
+    }
+}
+
+/// Gives the container's root the pipes that are its standard streams, so that `/dev/stdout` can be opened.
+fn give_streams(stdio: &Stdio, root: (u32, u32)) {
+    match stdio {
+        Stdio::Fds {
+            stdin,
+            stdout,
+            stderr,
+        } => {
+            for stream in [stdin, stdout, stderr] {
+                give_pipe(stream.as_fd(), root.0, root.1);
+            }
+        }
+        Stdio::Inherit => {
+            for stream in (0..=2).filter_map(|raw| sys::fd::borrow(raw).ok()) {
+                give_pipe(stream, root.0, root.1);
+            }
+        }
+        Stdio::Terminal { .. } => {}
+    }
+}
+
+struct Served {
+    console: Option<OwnedFd>,
+    warnings: Vec<String>,
+    leftovers: Vec<OwnedFd>,
+}
+
+/// Does the parent's part while the child does its own, and waits until the program runs.
+fn serve(
+    plan: &Plan<'_>,
+    request: &CreateRequest<'_>,
+    channel: &Channel,
+    pid: Pid,
+    warnings: Vec<String>,
+) -> Result<Served> {
+    let namespaces = &plan.namespaces;
+    if namespaces.is_new(CloneFlags::NEWUSER) {
+        write_map(pid, "uid_map", &namespaces.uid_map)?;
+        write_map(pid, "gid_map", &namespaces.gid_map)?;
+        tell(channel, channel.send_mapped())?;
+    }
+    adjust(&plan.process, pid)?;
+    let made;
+    let user_namespace = match &namespaces.joined_user {
+        Some(joined) => Some(joined.as_fd()),
+        None if namespaces.is_new(CloneFlags::NEWUSER) => {
+            made = open_proc(pid, "ns/user", OFlags::RDONLY)?;
+            Some(made.as_fd())
+        }
+        None => None,
+    };
+    let mut maker = Maker {
+        namespaces,
+        user_namespace,
+        cgroup: request.cgroup,
+        bind_ids: request.bind_ids,
+        warnings,
+    };
+    let made_root = rootfs::make(request.rootfs, user_namespace)?;
+    let mut trees = vec![made_root.tree];
+    for planned in plan.mounts.iter().filter(|planned| planned.kind.is_parents()) {
+        trees.extend(maker.make(planned, plan.spec)?);
+    }
+    if plan.sends_null {
+        trees.push(sys::mount::open_tree_clone_at("/dev/null", Depth::One).at(Step::Mask)?);
+    }
+    let hooks = plan.spec.hooks().as_ref();
+    if hooks.is_some() {
+        let state = plan.state(ContainerState::Creating, pid.as_raw_nonzero().get());
+        run_hooks(HookKind::Prestart, hooks, &state)?;
+        run_hooks(HookKind::CreateRuntime, hooks, &state)?;
+    }
+    let fds: Vec<BorrowedFd<'_>> = trees.iter().map(AsFd::as_fd).collect();
+    tell(channel, channel.send_mounts(&fds))?;
+    drop(trees);
+    let held = matches!(request.gate, crate::request::Gate::Held(_));
+    let console = wait_until_running(channel, held)?;
+    Ok(Served {
+        console,
+        warnings: maker.warnings,
+        leftovers: made_root.leftovers,
+    })
+}
+
+/// When the child cannot be told something, it has ended; why is in what it said before.
+fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
+    let Err(error) = sent else { return Ok(()) };
+    match channel.receive()? {
+        Message::Failed(why) => Err(why),
+        _ => Err(error),
+    }
+}
+
+/// Waits for the program; returns the terminal's other end.
+pub(crate) fn wait_until_running(channel: &Channel, held: bool) -> Result<Option<OwnedFd>> {
+    let mut ready = None;
+    loop {
+        match channel.receive()? {
+            Message::Failed(error) => return Err(error),
+            Message::Ready(console) if held => return Ok(console),
+            Message::Ready(console) => ready = Some(console),
+            Message::End => {
+                return ready.ok_or_else(|| {
+                    CreateError::new(
+                        Step::Sync,
+                        0,
+                        "the container's first process ended before the program",
+                    )
+                });
+            }
+            _ => return Err(CreateError::new(Step::Sync, 0, "the child made no sense")),
+        }
+    }
+}
+
+fn write_map(pid: Pid, file: &str, map: &[LinuxIdMapping]) -> Result<()> {
+    let mut text = String::with_capacity(map.len() * 24);
+    for entry in map {
+        use std::fmt::Write;
+        let (container, host, size) = (entry.container_id(), entry.host_id(), entry.size());
+        writeln!(text, "{container} {host} {size}").map_err(|error| CreateError::spec(error.to_string()))?;
+    }
+    let opened = open_proc(pid, file, OFlags::WRONLY)?;
+    // The kernel takes a map in one write or not at all.
+    let written = rustix::io::write(&opened, text.as_bytes())
+        .at_with(Step::Idmap, || format!("write {file} {:?}", text.trim()))?;
+    if written != text.len() {
+        return Err(CreateError::new(Step::Idmap, libc::EIO, format!("write {file}")));
+    }
+    Ok(())
+}
+
+/// Sets what needs the caller's rights over the host: protection from the OOM killer, limits above the present ones.
+pub(crate) fn adjust(process: &ProcessPlan, pid: Pid) -> Result<()> {
+    if let Some(adjustment) = process.oom_score_adj {
+        let file = open_proc(pid, "oom_score_adj", OFlags::WRONLY)?;
+        std::fs::File::from(file)
+            .write_all(adjustment.to_string().as_bytes())
+            .map_err(|error| {
+                CreateError::new(
+                    Step::Process,
+                    error.raw_os_error().unwrap_or(0),
+                    format!("set oom_score_adj {adjustment}: {error}"),
+                )
+            })?;
+    }
+    for &(resource, limit) in &process.limits {
+        let present = sys::process::prlimit(None, resource, None).at(Step::Rlimit)?;
+        if limit.hard > present.hard {
+            sys::process::prlimit(Some(pid), resource, Some(limit))
+                .at_with(Step::Rlimit, || format!("error setting rlimit type {resource}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a file of the child's in `/proc`; the child is not reaped yet, so the pid is its.
+fn open_proc(pid: Pid, file: &str, flags: OFlags) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
+    rustix::fs::open(&*path, flags | OFlags::CLOEXEC, Mode::empty())
+        .at_with(Step::Process, || format!("open {path}"))
+}
+
+/// Ends a child that is of no use any more.
+pub(crate) fn kill_and_reap(pidfd: BorrowedFd<'_>) {
+    // Both fail only if it is gone already.
+    drop(sys::signal::pidfd_send_signal(pidfd, libc::SIGKILL));
+    drop(sys::process::wait_pidfd(pidfd));
+}

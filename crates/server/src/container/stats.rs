@@ -1,0 +1,119 @@
+//! `GET /containers/{id}/stats`: one sample, two, or one each second.
+
+use std::time::Duration;
+
+use api_types::stats::{
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, PidsStats, Stats, StorageStats, ThrottlingData,
+};
+use base::clock::Timestamp;
+use bytes::Bytes;
+use engine::container::{BlockCount, Sample};
+
+use crate::call::Call;
+use crate::reply::{self, Reply};
+use crate::status::ApiError;
+
+/// The time between two samples, as in Docker.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+pub(crate) async fn stats(call: Call) -> Result<Reply, ApiError> {
+    let stream = call.query.flag_or("stream", true);
+    let one_shot = call.query.flag("one-shot");
+    if stream && one_shot {
+        return Err(ApiError::invalid("cannot have stream=true and one-shot=true"));
+    }
+    let sample = engine::container::stats(call.engine(), call.name()).await?;
+    if !stream {
+        if one_shot || !sample.view.status.has_process() {
+            return Ok(reply::ok(&document(&sample, None)));
+        }
+        // Docker's clients compute the CPU share from two samples of one reply.
+        tokio::time::sleep(INTERVAL).await;
+        let next = engine::container::stats(call.engine(), call.name()).await?;
+        return Ok(reply::ok(&document(&next, Some(&sample))));
+    }
+    let (sender, receiver) = reply::channel();
+    tokio::spawn(async move {
+        let mut previous: Option<Sample> = None;
+        let mut current = sample;
+        loop {
+            let Ok(mut line) = serde_json::to_vec(&document(&current, previous.as_ref())) else {
+                return;
+            };
+            line.push(b'\n');
+            if sender.send(Ok(Bytes::from(line))).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = sender.closed() => return,
+            }
+            // The stream ends when the container is removed.
+            let Ok(next) = engine::container::stats(call.engine(), current.view.id.as_str()).await else {
+                return;
+            };
+            previous = Some(std::mem::replace(&mut current, next));
+        }
+    });
+    Ok(reply::stream("application/json", receiver))
+}
+
+fn document(sample: &Sample, previous: Option<&Sample>) -> Stats {
+    Stats {
+        name: format!("/{}", sample.view.name),
+        id: sample.view.id.to_string(),
+        read: sample.time.to_string(),
+        preread: previous
+            .map_or(Timestamp::NEVER, |previous| previous.time)
+            .to_string(),
+        pids_stats: PidsStats {
+            current: sample.pids,
+            limit: sample.pids_limit.unwrap_or(0),
+        },
+        blkio_stats: BlkioStats {
+            io_service_bytes_recursive: entries(&sample.block_bytes),
+            io_serviced_recursive: entries(&sample.block_operations),
+            ..BlkioStats::default()
+        },
+        num_procs: 0,
+        storage_stats: StorageStats::default(),
+        cpu_stats: cpu(sample),
+        precpu_stats: previous.map(cpu).unwrap_or_default(),
+        memory_stats: MemoryStats {
+            usage: sample.memory.usage,
+            max_usage: sample.memory.max_usage,
+            stats: sample.memory.counters.clone(),
+            failcnt: sample.memory.fail_count,
+            limit: sample.memory.limit,
+        },
+        networks: std::collections::BTreeMap::new(),
+    }
+}
+
+fn cpu(sample: &Sample) -> CpuStats {
+    CpuStats {
+        cpu_usage: CpuUsage {
+            total_usage: sample.cpu_total,
+            percpu_usage: sample.cpu_each.clone(),
+            usage_in_kernelmode: sample.cpu_kernel,
+            usage_in_usermode: sample.cpu_user,
+        },
+        system_cpu_usage: sample.system_cpu,
+        online_cpus: sample.online_cpus,
+        throttling_data: ThrottlingData {
+            periods: sample.periods,
+            throttled_periods: sample.throttled_periods,
+            throttled_time: sample.throttled_time,
+        },
+    }
+}
+
+fn entries(counts: &[BlockCount]) -> Option<Vec<BlkioEntry>> {
+    let entries = counts.iter().map(|count| BlkioEntry {
+        major: count.major.into(),
+        minor: count.minor.into(),
+        op: count.operation.clone(),
+        value: count.value,
+    });
+    Some(entries.collect())
+}

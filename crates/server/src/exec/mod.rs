@@ -1,0 +1,6 @@
+//! Execs: one file per verb.
+
+pub(crate) mod create;
+pub(crate) mod inspect;
+pub(crate) mod resize;
+pub(crate) mod start;

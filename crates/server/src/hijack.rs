@@ -1,0 +1,185 @@
+//! Hijacked connections: bytes copied between a client and a shim until the output ends or the client is gone.
+//!
+//! ```text
+//! client ──stdin──▶ shim     the client's half-close is passed on (it closes the container's stdin)
+//! client ◀─output── shim     the shim's close ends the session, whatever the client still has to say
+//! ```
+
+use std::io;
+use std::os::fd::AsFd;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+
+use crate::reply::Hijack;
+
+/// Copies until the shim closes its end, or until the client is gone. `early` was read from the client already.
+pub(crate) async fn copy<C>(client: C, early: Bytes, hangup: Hangup, hijack: Hijack) -> io::Result<()>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut client_reader, mut client_writer) = tokio::io::split(client);
+    let mut first = hijack.first;
+    let sending = async {
+        while let Some(chunk) = first.next().await {
+            client_writer.write_all(&chunk).await?;
+        }
+        Ok::<_, io::Error>(())
+    };
+    tokio::select! {
+        sent = sending => sent?,
+        () = hangup.wait() => return Ok(()),
+    }
+    drop(first);
+    let Some(shim) = hijack.stream else {
+        return client_writer.shutdown().await;
+    };
+    let (mut shim_reader, mut shim_writer) = shim.into_split();
+    let input = async {
+        let mut copied = if early.is_empty() {
+            Ok(())
+        } else {
+            shim_writer.write_all(&early).await
+        };
+        if copied.is_ok() {
+            copied = pump(&mut client_reader, &mut shim_writer).await;
+        }
+        // A failed write is a shim that does not want stdin, or is done: its close of the other direction tells.
+        if let Err(error) = copied {
+            tracing::debug!(%error, "stdin was not wanted any more");
+        }
+        // The half-close closes the container's stdin.
+        drop(shim_writer);
+        std::future::pending::<()>().await;
+    };
+    let output = async {
+        let copied = pump(&mut shim_reader, &mut client_writer).await;
+        // The client may have closed first.
+        drop(client_writer.shutdown().await);
+        copied
+    };
+    tokio::select! {
+        copied = output => copied,
+        () = input => Ok(()),
+        () = hangup.wait() => Ok(()),
+    }
+}
+
+async fn pump<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let length = reader.read(&mut buffer).await?;
+        if length == 0 {
+            return Ok(());
+        }
+        writer.write_all(&buffer[..length]).await?;
+    }
+}
+
+/// Tells when the other end of a socket is closed for both directions, which reading alone cannot tell from a
+/// half-close. It watches a copy of the fd, so that its readiness is nobody else's.
+#[derive(Debug)]
+pub(crate) struct Hangup(UnixStream);
+
+impl Hangup {
+    /// Watches `socket`, which may be of any family: only its readiness is used.
+    pub(crate) fn of(socket: impl AsFd) -> io::Result<Self> {
+        let copy = socket.as_fd().try_clone_to_owned()?;
+        UnixStream::from_std(copy.into()).map(Self)
+    }
+
+    /// Waits until the other end is gone.
+    pub(crate) async fn wait(&self) {
+        loop {
+            if self.0.writable().await.is_err() {
+                return std::future::pending().await;
+            }
+            // The readiness is taken back before the look, so that a hang-up between the two wakes this task again.
+            drop(self.0.try_io(Interest::WRITABLE, || {
+                Err::<(), _>(io::ErrorKind::WouldBlock.into())
+            }));
+            if is_hung_up(&self.0) {
+                return;
+            }
+        }
+    }
+}
+
+fn is_hung_up(socket: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // HUP and ERR are reported without being asked for.
+    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hijack(stream: UnixStream, first: &'static [u8]) -> Hijack {
+        let first = futures_util::stream::iter([Bytes::from_static(first)]);
+        Hijack {
+            first: Box::pin(first),
+            stream: Some(stream),
+            content_type: crate::reply::RAW_STREAM,
+        }
+    }
+
+    async fn read_all(stream: &mut UnixStream) -> Vec<u8> {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).await.unwrap();
+        all
+    }
+
+    #[tokio::test]
+    async fn passes_half_closes_on() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (ours, mut shim) = UnixStream::pair().unwrap();
+        let hangup = Hangup::of(&server).unwrap();
+        let copying = tokio::spawn(copy(
+            server,
+            Bytes::from_static(b"early "),
+            hangup,
+            hijack(ours, b"before "),
+        ));
+        client.write_all(b"late").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_all(&mut shim).await, b"early late");
+        shim.write_all(b"output").await.unwrap();
+        drop(shim);
+        assert_eq!(read_all(&mut client).await, b"before output");
+        copying.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn ends_with_the_output_though_the_client_stays() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (ours, shim) = UnixStream::pair().unwrap();
+        let hangup = Hangup::of(&server).unwrap();
+        let copying = tokio::spawn(copy(server, Bytes::new(), hangup, hijack(ours, b"")));
+        drop(shim);
+        assert_eq!(read_all(&mut client).await, b"");
+        copying.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_vanished_client_ends_it() {
+        let (client, server) = UnixStream::pair().unwrap();
+        let (ours, mut shim) = UnixStream::pair().unwrap();
+        let hangup = Hangup::of(&server).unwrap();
+        let copying = tokio::spawn(copy(server, Bytes::new(), hangup, hijack(ours, b"")));
+        drop(client);
+        copying.await.unwrap().unwrap();
+        assert_eq!(read_all(&mut shim).await, b"");
+    }
+}

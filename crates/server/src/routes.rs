@@ -1,0 +1,118 @@
+//! The table of all routes.
+
+use http::Method;
+
+use crate::router::Route;
+use crate::{container, exec, image, network, system, volume};
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal => $($handler:ident)::+;)*) => {
+        &[$(Route::new(Method::$method, $pattern, |call| Box::pin($($handler)::+(call)))),*]
+    };
+}
+
+/// Every path that is known; the first that fits wins.
+pub(crate) static ROUTES: &[Route] = routes! {
+    GET "/_ping" => system::ping::ping;
+    HEAD "/_ping" => system::ping::ping;
+    GET "/version" => system::version::version;
+    GET "/info" => system::info::info;
+    GET "/events" => system::events::events;
+    GET "/system/df" => system::disk_usage::disk_usage;
+
+    GET "/containers/json" => container::list::list;
+    POST "/containers/create" => container::create::create;
+    POST "/containers/prune" => container::prune::prune;
+    GET "/containers/{id}/json" => container::inspect::inspect;
+    POST "/containers/{id}/start" => container::start::start;
+    POST "/containers/{id}/attach" => container::attach::attach;
+    GET "/containers/{id}/attach/ws" => container::attach::websocket;
+    POST "/containers/{id}/wait" => container::wait::wait;
+    POST "/containers/{id}/resize" => container::resize::resize;
+    GET "/containers/{id}/logs" => container::logs::logs;
+    POST "/containers/{id}/stop" => container::stop::stop;
+    POST "/containers/{id}/kill" => container::kill::kill;
+    POST "/containers/{id}/restart" => container::restart::restart;
+    POST "/containers/{id}/pause" => container::pause::pause;
+    POST "/containers/{id}/unpause" => container::pause::unpause;
+    POST "/containers/{id}/rename" => container::rename::rename;
+    POST "/containers/{id}/update" => container::update::update;
+    GET "/containers/{id}/top" => container::top::top;
+    GET "/containers/{id}/stats" => container::stats::stats;
+    DELETE "/containers/{id}" => container::remove::remove;
+
+    POST "/containers/{id}/exec" => exec::create::create;
+    POST "/exec/{id}/start" => exec::start::start;
+    POST "/exec/{id}/resize" => exec::resize::resize;
+    GET "/exec/{id}/json" => exec::inspect::inspect;
+
+    GET "/images/json" => image::list::list;
+    POST "/images/create" => image::create::create;
+    POST "/images/load" => image::load::load;
+    POST "/images/pack" => image::pack::pack;
+    POST "/images/prune" => image::prune::prune;
+    GET "/images/get" => image::save::save;
+    GET "/images/search" => system::refusals::search;
+    GET "/images/{name..}/get" => image::save::save;
+    GET "/images/{name..}/json" => image::inspect::inspect;
+    GET "/images/{name..}/history" => image::history::history;
+    POST "/images/{name..}/tag" => image::tag::tag;
+    POST "/images/{name..}/push" => system::refusals::push;
+    DELETE "/images/{name..}" => image::remove::remove;
+
+    GET "/volumes" => volume::list::list;
+    POST "/volumes/create" => volume::create::create;
+    POST "/volumes/prune" => volume::prune::prune;
+    GET "/volumes/{name}" => volume::inspect::inspect;
+    PUT "/volumes/{name}" => system::refusals::swarm;
+    DELETE "/volumes/{name}" => volume::remove::remove;
+
+    GET "/networks" => network::list::list;
+    POST "/networks/create" => system::refusals::network;
+    POST "/networks/prune" => system::refusals::network;
+    GET "/networks/{id}" => network::inspect::inspect;
+    POST "/networks/{id}/connect" => system::refusals::network;
+    POST "/networks/{id}/disconnect" => system::refusals::network;
+    DELETE "/networks/{id}" => system::refusals::network;
+
+    GET "/containers/{id}/changes" => system::refusals::changes;
+    GET "/containers/{id}/export" => system::refusals::export;
+    HEAD "/containers/{id}/archive" => system::refusals::copy;
+    GET "/containers/{id}/archive" => system::refusals::copy;
+    PUT "/containers/{id}/archive" => system::refusals::copy;
+    GET "/containers/{id}/checkpoints" => system::refusals::checkpoint;
+    POST "/containers/{id}/checkpoints" => system::refusals::checkpoint;
+    POST "/commit" => system::refusals::commit;
+    POST "/auth" => system::refusals::auth;
+    POST "/build" => system::refusals::build;
+    POST "/build/prune" => system::refusals::build_prune;
+    POST "/session" => system::refusals::session;
+    GET "/distribution/{name..}/json" => system::refusals::distribution;
+
+    GET "/plugins" => system::refusals::plugins;
+    GET "/plugins/{name..}" => system::refusals::plugin;
+    POST "/plugins/{name..}" => system::refusals::plugin;
+    DELETE "/plugins/{name..}" => system::refusals::plugin;
+
+    GET "/swarm" => system::refusals::swarm;
+    GET "/swarm/{what}" => system::refusals::swarm;
+    POST "/swarm/{what}" => system::refusals::swarm;
+    GET "/nodes" => system::refusals::swarm;
+    GET "/nodes/{what..}" => system::refusals::swarm;
+    POST "/nodes/{what..}" => system::refusals::swarm;
+    DELETE "/nodes/{what..}" => system::refusals::swarm;
+    GET "/services" => system::refusals::swarm;
+    GET "/services/{what..}" => system::refusals::swarm;
+    POST "/services/{what..}" => system::refusals::swarm;
+    DELETE "/services/{what..}" => system::refusals::swarm;
+    GET "/tasks" => system::refusals::swarm;
+    GET "/tasks/{what..}" => system::refusals::swarm;
+    GET "/secrets" => system::refusals::swarm;
+    GET "/secrets/{what..}" => system::refusals::swarm;
+    POST "/secrets/{what..}" => system::refusals::swarm;
+    DELETE "/secrets/{what..}" => system::refusals::swarm;
+    GET "/configs" => system::refusals::swarm;
+    GET "/configs/{what..}" => system::refusals::swarm;
+    POST "/configs/{what..}" => system::refusals::swarm;
+    DELETE "/configs/{what..}" => system::refusals::swarm;
+};

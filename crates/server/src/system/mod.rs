@@ -1,0 +1,8 @@
+//! The daemon itself.
+
+pub(crate) mod disk_usage;
+pub(crate) mod events;
+pub(crate) mod info;
+pub(crate) mod ping;
+pub(crate) mod refusals;
+pub(crate) mod version;

@@ -1,0 +1,254 @@
+//! The zygote's start.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use sys::mount::{Attributes, Change, Depth};
+use tokio::net::UnixStream;
+
+use super::connection::{ShimConnection, stream_pair};
+use crate::frame;
+use crate::zygote::{ID_LENGTH, PROGRAM, SpawnRequest};
+
+/// How the zygote is started.
+#[derive(Clone, Debug)]
+pub struct ZygoteOptions {
+    /// The `berth` executable; `/proc/self/exe` for the one that runs.
+    pub executable: PathBuf,
+    /// `<exec-root>/shim`, made with mode 0700 when missing; shims listen on sockets in it.
+    pub socket_directory: PathBuf,
+}
+
+/// Why the zygote could not be started or did not make a shim.
+#[derive(Debug, thiserror::Error)]
+pub enum ZygoteError {
+    /// A step of its start failed.
+    #[error("start the zygote: {step}")]
+    Start {
+        /// The step.
+        step: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The directory for sockets is open to others.
+    #[error("\"{}\" must be a directory of the daemon's own user with mode 0700", path.display())]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The zygote has died; another one must be spawned.
+    #[error("the zygote is gone")]
+    Gone,
+    /// No socket pair could be made, or nothing could be sent on it.
+    #[error("make a connection for a shim")]
+    Socket {
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// The process that all shims of this daemon are forked from. Dropping it ends the zygote, not its shims.
+#[derive(Debug)]
+pub struct Zygote {
+    socket: UnixStream,
+    child: Mutex<Child>,
+    pid: i32,
+}
+
+impl Zygote {
+    /// Starts the zygote: `executable` run as `berth-shim` from a read-only, detached clone of its mount (or a
+    /// sealed memfd), so that nothing that a container reaches through `/proc/PID/exe` is writable (CVE-2019-5736).
+    ///
+    /// Waits for the `execve`, about a millisecond. Needs a tokio runtime.
+    pub async fn spawn(options: &ZygoteOptions) -> Result<Self, ZygoteError> {
+        make_directory(&options.socket_directory)?;
+        let executable = protected_executable(&options.executable)?;
+        let (ours, theirs) = frame::socket_pair().map_err(|source| ZygoteError::Socket { source })?;
+        let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
+            .arg0(PROGRAM)
+            // Room for a shim to show its container's id in.
+            .arg(format!("{:<ID_LENGTH$}", "zygote"))
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| ZygoteError::Start {
+                step: "run the executable",
+                source,
+            })?;
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        let socket = UnixStream::from_std(ours.into()).map_err(|source| ZygoteError::Socket { source })?;
+        Ok(Self {
+            socket,
+            child: Mutex::new(child),
+            pid,
+        })
+    }
+
+    /// Returns the zygote's pid.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Asks for a shim for container `id` and returns the connection to it, without waiting for the fork: a fork
+    /// that fails shows as [`super::RequestError::Gone`] in the first request.
+    pub async fn new_shim(&self, id: &str) -> Result<ShimConnection, ZygoteError> {
+        let (ours, theirs) = stream_pair().map_err(|source| ZygoteError::Socket { source })?;
+        let request = SpawnRequest {
+            id: id.chars().take(ID_LENGTH).collect(),
+        };
+        let encoded = frame::encode(&request).map_err(|error| ZygoteError::Socket {
+            source: io::Error::other(error),
+        })?;
+        loop {
+            // A frame this small goes whole or not at all.
+            match frame::send_some(self.socket.as_fd(), &encoded, &[theirs.as_fd()]) {
+                Ok(sent) if sent == encoded.len() => return Ok(ShimConnection::over(ours, None)),
+                Ok(_) => return Err(ZygoteError::Gone),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let ready = self.socket.writable().await;
+                    ready.map_err(|source| ZygoteError::Socket { source })?;
+                    // Clears tokio's notion of readiness, so that the next wait is a real one.
+                    let cleared = self.socket.try_io(tokio::io::Interest::WRITABLE, || {
+                        Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
+                    });
+                    drop(cleared);
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => {
+                    return Err(match error.kind() {
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => ZygoteError::Gone,
+                        _ => ZygoteError::Socket { source: error },
+                    });
+                }
+            }
+        }
+    }
+
+    /// Returns when the zygote has died.
+    pub async fn closed(&self) {
+        let mut byte = [0u8; 1];
+        loop {
+            if self.socket.readable().await.is_err() {
+                return;
+            }
+            match self.socket.try_read(&mut byte) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        let child = self.child.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // It holds nothing that must be put in order, and may be stopped or stuck: no waiting for its own end.
+        child.kill().ok();
+        child.wait().ok();
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), ZygoteError> {
+    let start = |step| move |source| ZygoteError::Start { step, source };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(start("make the directory for sockets"))?;
+    let metadata = std::fs::symlink_metadata(path).map_err(start("look at the directory for sockets"))?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if metadata.is_dir() && is_ours && metadata.mode() & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(ZygoteError::OpenDirectory {
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Returns `executable` in a form that nobody can write to, not even through `/proc/PID/exe`.
+fn protected_executable(executable: &Path) -> Result<OwnedFd, ZygoteError> {
+    let clone = sys::mount::open_tree_clone_at(executable, Depth::One).and_then(|clone| {
+        let change = Change {
+            set: Attributes::RDONLY,
+            ..Change::default()
+        };
+        sys::mount::mount_setattr(&clone, Depth::One, change)?;
+        Ok(clone)
+    });
+    match clone {
+        Ok(clone) => Ok(clone),
+        // No CAP_SYS_ADMIN, an old kernel, or an executable that is on no mount any more (replaced by an upgrade).
+        Err(_) => sealed_copy(executable),
+    }
+}
+
+fn sealed_copy(executable: &Path) -> Result<OwnedFd, ZygoteError> {
+    let start = |step| move |source| ZygoteError::Start { step, source };
+    let mut source = File::open(executable).map_err(start("open the executable"))?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 do not know EXEC, and need no permission.
+    let copy = rustix::fs::memfd_create(PROGRAM, flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(PROGRAM, flags))
+        .map_err(|errno| errno.into())
+        .map_err(start("make a memfd"))?;
+    let mut target = File::from(copy);
+    io::copy(&mut source, &mut target).map_err(start("copy the executable"))?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&target, seals)
+        .map_err(|errno| errno.into())
+        .map_err(start("seal the memfd"))?;
+    // A writable descriptor would make the execve fail with ETXTBSY.
+    File::open(format!("/proc/self/fd/{}", target.as_raw_fd()))
+        .map(OwnedFd::from)
+        .map_err(start("open the memfd again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_executable_cannot_be_written() {
+        let executable = std::env::current_exe().unwrap();
+        for fd in [
+            protected_executable(&executable).unwrap(),
+            sealed_copy(&executable).unwrap(),
+        ] {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let written = std::fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(b"x"));
+            assert!(written.is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_death_of_the_zygote_is_seen() {
+        let directory = std::env::temp_dir().join(format!("berth-zygote-{}", std::process::id()));
+        let options = ZygoteOptions {
+            // Ends at once, as it knows neither its name nor its argument.
+            executable: PathBuf::from("/bin/true"),
+            socket_directory: directory.clone(),
+        };
+        let zygote = Zygote::spawn(&options).await.unwrap();
+        zygote.closed().await;
+        assert!(matches!(zygote.new_shim("x").await, Err(ZygoteError::Gone)));
+        std::fs::remove_dir(&directory).unwrap();
+    }
+}

@@ -1,0 +1,219 @@
+//! Starting PID 1: its streams, its cgroup, and `runtime::create`.
+
+use std::time::{Duration, Instant};
+
+use base::clock::Timestamp;
+use base::error::chain;
+use cgroup::{Cgroup, Layout, Limits};
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities};
+use shim_api::message::Failure;
+use shim_api::task::Task;
+
+use crate::container::Run;
+use crate::session::{Kind, Owner, Session};
+
+/// A container that runs.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) run: Run,
+    pub(crate) session: Session,
+    pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) leftovers: Vec<std::os::fd::OwnedFd>,
+}
+
+/// A compiled seccomp filter has at most 32,768 instructions of 8 bytes.
+const LARGEST_FILTER: u64 = 256 * 1024;
+
+/// How long dying processes may keep a cgroup from being removed.
+pub(crate) const CGROUP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts `task`, in `cgroup` if there is one from an earlier run. After a failure nothing is left but that cgroup.
+pub(crate) fn launch(
+    task: &mut Task,
+    console_size: Option<(u16, u16)>,
+    layout: Option<&Layout>,
+    cgroup: Option<&Cgroup>,
+) -> Result<Launched, Failure> {
+    refuse_hooks(&task.spec)?;
+    let kind = if is_terminal(&task.spec) {
+        Kind::Terminal
+    } else {
+        Kind::Pipes { stdin: task.stdin }
+    };
+    let (stdio, mut session) = Session::open(kind, console_size, task.stdin_once)
+        .map_err(|error| io_failure("process", "make the standard streams", &error))?;
+    session.owner = Owner::Container;
+    session.takes_input = task.stdin;
+    give_own_oom_score(&mut task.spec);
+    let filter = read_filter(task.seccomp_filter.as_deref())?;
+    let made = match cgroup {
+        Some(_) => None,
+        None => make_cgroup(&task.spec, layout)?,
+    };
+    let request = CreateRequest {
+        id: &task.id,
+        spec: &task.spec,
+        rootfs: &task.rootfs,
+        user: task.user.as_deref(),
+        groups: &task.groups,
+        seccomp_filter: filter.as_deref(),
+        init: task.init,
+        stdio,
+        gate: Gate::Immediately,
+        cgroup: cgroup.or(made.as_ref()),
+        bundle: task.document.parent().unwrap_or(&task.document),
+        preserve_fds: 0,
+        parent_death_signal: Some(libc::SIGKILL),
+        // What falls away is a warning; no container gets more than it asked for.
+        missing_capabilities: MissingCapabilities::Drop,
+        bind_ids: BindIds::Idmapped,
+    };
+    let created = runtime::create(request)
+        .map_err(|error| failure_of(&error))
+        .and_then(|created| with_console(&mut session, created));
+    let created = match created {
+        Ok(created) => created,
+        Err(failure) => {
+            if let Some(cgroup) = made {
+                // The first failure is the one to report; the engine removes by path what is left.
+                cgroup.remove(CGROUP_PATIENCE).ok();
+            }
+            return Err(failure);
+        }
+    };
+    Ok(Launched {
+        run: Run {
+            pid: created.pid.as_raw_nonzero().get(),
+            pidfd: created.pidfd,
+            started_at: Timestamp::now(),
+            began: Instant::now(),
+        },
+        session,
+        cgroup: made,
+        warnings: created.warnings,
+        leftovers: created.leftovers,
+    })
+}
+
+/// Returns whether `spec` asks for a PID namespace of its own, with which every process ends.
+pub(crate) fn has_own_pids(spec: &Spec) -> bool {
+    let namespaces = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.namespaces().as_ref());
+    namespaces
+        .into_iter()
+        .flatten()
+        .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
+}
+
+/// Returns a compiled filter's bytes.
+pub(crate) fn read_filter(path: Option<&std::path::Path>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    match base::file::read_optional(path, LARGEST_FILTER) {
+        Ok(Some(filter)) => Ok(Some(filter)),
+        Ok(None) => Err(failure(
+            "seccomp",
+            format!("the filter \"{}\" does not exist", path.display()),
+        )),
+        Err(error) => Err(failure("seccomp", chain(&error).to_string())),
+    }
+}
+
+/// Returns a failure without an errno.
+pub(crate) fn failure(step: &str, message: impl Into<String>) -> Failure {
+    Failure {
+        step: step.to_owned(),
+        message: message.into(),
+        errno: 0,
+    }
+}
+
+/// Returns the failure of an operation of our own.
+pub(crate) fn io_failure(step: &str, doing: &str, error: &std::io::Error) -> Failure {
+    Failure {
+        step: step.to_owned(),
+        message: format!("{doing}: {error}"),
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+}
+
+/// Returns the runtime's error as the protocol says it.
+pub(crate) fn failure_of(error: &CreateError) -> Failure {
+    Failure {
+        step: error.step().as_str().to_owned(),
+        message: error.message().to_owned(),
+        errno: error.errno(),
+    }
+}
+
+fn is_terminal(spec: &Spec) -> bool {
+    spec.process()
+        .as_ref()
+        .and_then(oci_spec::runtime::Process::terminal)
+        .unwrap_or(false)
+}
+
+/// These hooks belong to the runtime's caller, and no front door of the engine can ask for them.
+fn refuse_hooks(spec: &Spec) -> Result<(), Failure> {
+    let Some(hooks) = spec.hooks() else {
+        return Ok(());
+    };
+    let is_given =
+        |hooks: &Option<Vec<oci_spec::runtime::Hook>>| hooks.as_ref().is_some_and(|list| !list.is_empty());
+    if is_given(hooks.poststart()) || is_given(hooks.poststop()) {
+        return Err(Failure {
+            errno: libc::ENOTSUP,
+            ..failure(
+                "hook",
+                "poststart and poststop hooks are not supported by the shim",
+            )
+        });
+    }
+    Ok(())
+}
+
+/// Keeps the container from inheriting the shim's own protection from the OOM killer.
+fn give_own_oom_score(spec: &mut Spec) {
+    if let Some(process) = spec.process_mut()
+        && process.oom_score_adj().is_none()
+    {
+        process.set_oom_score_adj(Some(0));
+    }
+}
+
+fn make_cgroup(spec: &Spec, layout: Option<&Layout>) -> Result<Option<Cgroup>, Failure> {
+    let Some(linux) = spec.linux() else {
+        return Ok(None);
+    };
+    let Some(path) = linux.cgroups_path() else {
+        return Ok(None);
+    };
+    let Some(layout) = layout else {
+        return Err(failure("cgroup", "no cgroup hierarchy was found on this host"));
+    };
+    let path = path.to_str().unwrap_or_default();
+    let cgroup =
+        Cgroup::create(layout, path).map_err(|error| failure("cgroup", chain(&error).to_string()))?;
+    if let Some(resources) = linux.resources()
+        && let Err(error) = cgroup.apply(&Limits::from(resources))
+    {
+        let failure = failure("cgroup", chain(&error).to_string());
+        cgroup.remove(CGROUP_PATIENCE).ok();
+        return Err(failure);
+    }
+    Ok(Some(cgroup))
+}
+
+fn with_console(session: &mut Session, mut created: Created) -> Result<Created, Failure> {
+    if let Some(console) = created.console.take() {
+        session
+            .set_console(console)
+            .map_err(|error| io_failure("terminal", "use the terminal", &error))?;
+    }
+    Ok(created)
+}

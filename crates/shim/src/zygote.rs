@@ -1,0 +1,224 @@
+//! The zygote: a small process that forks a shim for each request on its stdin.
+//!
+//! Forking without an exec keeps the pages of all shims shared and costs a fraction of a millisecond. That too is
+//! saved where it can be: one shim is forked ahead of its request, has touched the code it will need, and waits. The
+//! zygote holds no state of any container; when its socket ends it ends with the waiting shim, and the others live on.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cgroup::Layout;
+use oci::rootfs::Rootfs;
+use oci_spec::runtime::Spec;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use shim_api::frame::{self, Decoder, FrameError, Received};
+use shim_api::message::Request;
+use shim_api::task::{LogConfig, RestartPolicy, Task};
+use shim_api::zygote::SpawnRequest;
+use sys::clone::Cloned;
+
+use crate::shim;
+
+/// How long no request must have come before the next shim is forked ahead: a start that is under way has the CPUs.
+const QUIET: Duration = Duration::from_millis(1);
+
+/// Runs the zygote, and in its children the shims, until the end of the process.
+///
+/// Expects the zygote's socket as stdin. Must be called first in `main`, while the process has a single thread and no
+/// other descriptors that it needs.
+pub fn zygote_main() -> ExitCode {
+    let Ok(socket) = take_stdin() else {
+        return ExitCode::FAILURE;
+    };
+    prepare();
+    // Found once, its open directories are inherited by every shim. Without it `Start` says what is wrong.
+    let layout = Layout::detect().ok();
+    let zygote = Zygote {
+        socket,
+        decoder: Decoder::default(),
+        spare: None,
+    };
+    match zygote.run() {
+        Ok(Role::Zygote) => ExitCode::SUCCESS,
+        Ok(Role::Shim { connection, id }) => match shim::prepare() {
+            Ok(signals) => shim::serve(signals, connection, &id, layout),
+            Err(_) => ExitCode::FAILURE,
+        },
+        Ok(Role::Spare(channel)) => wait_for_task(&channel, layout),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What a process is when it comes out of [`Zygote::run`].
+#[derive(Debug)]
+enum Role {
+    /// The zygote, whose daemon has gone.
+    Zygote,
+    /// A shim with its first connection.
+    Shim { connection: OwnedFd, id: String },
+    /// A shim that waits for its first connection.
+    Spare(OwnedFd),
+}
+
+#[derive(Debug)]
+struct Zygote {
+    socket: OwnedFd,
+    decoder: Decoder,
+    /// The channel to the shim that waits.
+    spare: Option<OwnedFd>,
+}
+
+impl Zygote {
+    /// Serves requests. Returns in the zygote at its end, and in each child at its beginning, where everything of the
+    /// zygote is dropped.
+    fn run(mut self) -> Result<Role, FrameError> {
+        // At once: the first container is the one that somebody waits for.
+        if let Some(role) = self.fork_spare() {
+            return Ok(role);
+        }
+        loop {
+            while let Some(request) = self.decoder.next::<SpawnRequest>()? {
+                let connection = self.decoder.take_fds(1)?.pop().ok_or(FrameError::MissingFds)?;
+                if self.give_to_spare(&request, &connection) {
+                    continue;
+                }
+                // A failure closes the connection, which tells the daemon.
+                if let Ok(Cloned::Child) = sys::clone::fork() {
+                    let id = request.id;
+                    return Ok(Role::Shim { connection, id });
+                }
+            }
+            if !self.wait()? {
+                if let Some(role) = self.fork_spare() {
+                    return Ok(role);
+                }
+                continue;
+            }
+            if self.decoder.receive(self.socket.as_fd())? == Received::End {
+                return Ok(Role::Zygote);
+            }
+        }
+    }
+
+    /// Waits for the daemon; returns `false` when it was quiet and a spare shim is missing.
+    fn wait(&self) -> Result<bool, FrameError> {
+        let quiet = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(QUIET.subsec_nanos()),
+        };
+        let timeout = self.spare.is_none().then_some(&quiet);
+        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout) {
+            Ok(count) => Ok(count > 0),
+            Err(Errno::INTR) => Ok(true),
+            Err(errno) => Err(FrameError::Socket { source: errno.into() }),
+        }
+    }
+
+    /// Forks the shim of the next request; returns what the child is. A failure leaves none.
+    fn fork_spare(&mut self) -> Option<Role> {
+        let (ours, theirs) = frame::socket_pair().ok()?;
+        match sys::clone::fork() {
+            Ok(Cloned::Child) => Some(Role::Spare(theirs)),
+            Ok(Cloned::Parent { .. }) => {
+                self.spare = Some(ours);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Hands a connection to the shim that waits; returns whether there was one.
+    fn give_to_spare(&mut self, request: &SpawnRequest, connection: &OwnedFd) -> bool {
+        self.spare
+            .take()
+            .is_some_and(|spare| frame::send(spare.as_fd(), request, &[connection.as_fd()]).is_ok())
+    }
+}
+
+/// Runs a shim that was forked ahead of its request.
+fn wait_for_task(channel: &OwnedFd, layout: Option<Layout>) -> ExitCode {
+    let Ok(signals) = shim::prepare() else {
+        return ExitCode::FAILURE;
+    };
+    warm_up();
+    let mut decoder = Decoder::default();
+    let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
+    let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
+    match (request, connection) {
+        (Ok(Some(request)), Some(connection)) => shim::serve(signals, connection, &request.id, layout),
+        // The zygote has ended.
+        (Ok(None), _) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// Decodes a task, so that the pages of the code and of the heap that this needs are there when one comes.
+fn warm_up() {
+    let task = Task {
+        id: String::new(),
+        spec: Spec::default(),
+        rootfs: Rootfs::Directory {
+            path: Default::default(),
+            idmap: false,
+        },
+        user: None,
+        groups: Vec::new(),
+        seccomp_filter: None,
+        init: false,
+        stdin: false,
+        stdin_once: false,
+        log: LogConfig {
+            driver: String::new(),
+            path: Default::default(),
+            options: Default::default(),
+            attributes: Default::default(),
+        },
+        restart: RestartPolicy::No,
+        auto_remove: false,
+        socket: Default::default(),
+        exit_record: Default::default(),
+        document: Default::default(),
+    };
+    let request = Request::Start {
+        task: Box::new(task),
+        attaches: Vec::new(),
+        console_size: None,
+        restart_count: 0,
+    };
+    if let Ok(encoded) = frame::encode(&request) {
+        let mut decoder = Decoder::default();
+        decoder.push(&encoded);
+        // Only the way is of interest.
+        decoder.next::<Request>().ok();
+    }
+}
+
+/// Takes the socket off descriptor 0 and leaves `/dev/null` there.
+fn take_stdin() -> std::io::Result<OwnedFd> {
+    // Whatever the daemon's parent left open must reach no container. Nothing of ours is open yet.
+    sys::fd::close_range(3, i32::MAX, sys::fd::CloseRange::Now)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(std::io::stdin().as_fd(), 3)?;
+    let null = File::open("/dev/null")?;
+    sys::fd::dup2_inheritable(null.as_fd(), 0)?;
+    Ok(socket)
+}
+
+/// Leaves the daemon's session, so that what is typed at its terminal does not reach the containers.
+fn prepare() {
+    // Each of these is a convenience: the name in `ps`, no zombies, no terminal, the last to be killed.
+    rustix::thread::set_name(c"berth-shim").ok();
+    rustix::process::setsid().ok();
+    sys::signal::ignore(libc::SIGCHLD).ok();
+    sys::signal::ignore(libc::SIGHUP).ok();
+    // docker's: what a container gets whose document says nothing.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    // Needs CAP_SYS_RESOURCE. A container's own value is set for its process.
+    if let Ok(mut file) = File::options().write(true).open("/proc/self/oom_score_adj") {
+        use std::io::Write;
+        file.write_all(b"-999").ok();
+    }
+}

@@ -1,0 +1,345 @@
+//! Where a driver keeps its things, and how they become visible and vanish at once.
+//!
+//! ```text
+//! <data root>/layers/<driver>/
+//!   layers/<chain id's hex>/diff/        an unpacked layer
+//!   layers/<chain id's hex>/facts.json   LayerFacts
+//!   snapshots/<container id>/            a container's writable part and its facts.json
+//!   staging/<random>/                    things in the making: renamed into place when complete
+//!   trash/<random>/                      things that are gone: renamed here first, then removed
+//!   empty/                               the layer of an image that has none
+//! ```
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use archive::Whiteouts;
+use base::file::{create_new, read_optional};
+use base::id::ContainerId;
+use oci::ChainId;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::driver::{Base, Committed, DriverKind, LayerFacts, SnapshotOptions, Staging, SweepReport};
+use crate::error::StorageError;
+use crate::tree;
+
+const FACTS: &str = "facts.json";
+/// Largest facts file in bytes: 500 chain ids and two paths fit well.
+const MAX_FACTS: u64 = 1 << 20;
+
+/// The directories of one driver.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    kind: DriverKind,
+    directory: PathBuf,
+    data_root: PathBuf,
+}
+
+/// What is recorded with a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotFacts {
+    /// The layers, lowest first; or
+    #[serde(default)]
+    pub(crate) layers: Vec<ChainId>,
+    /// the directory that it stands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Whether syncing is pointless.
+    pub(crate) volatile: bool,
+    /// The host id of the container's root.
+    pub(crate) owner_base: Option<u32>,
+}
+
+impl SnapshotFacts {
+    pub(crate) fn new(base: &Base<'_>, options: &SnapshotOptions) -> Self {
+        let (layers, directory) = match base {
+            Base::Layers(layers) => (layers.to_vec(), None),
+            Base::Directory(path) => (Vec::new(), Some(path.to_path_buf())),
+        };
+        Self {
+            layers,
+            directory,
+            volatile: options.volatile,
+            owner_base: options.owner_base,
+        }
+    }
+}
+
+impl Layout {
+    pub(crate) fn open(kind: DriverKind, data_root: &Path) -> Result<Self, StorageError> {
+        let own = Self {
+            kind,
+            directory: data_root.join("layers").join(kind.name()),
+            data_root: data_root.to_owned(),
+        };
+        let layers = data_root.join("layers");
+        for directory in [data_root, &layers, &own.directory] {
+            make_directory(directory)?;
+        }
+        for name in ["layers", "snapshots", "staging", "trash", "empty"] {
+            make_directory(&own.directory.join(name))?;
+        }
+        Ok(own)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn data_root(&self) -> &Path {
+        &self.data_root
+    }
+
+    /// Returns the directory that stands for the layers of an image that has none.
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.directory.join("empty")
+    }
+
+    fn layer(&self, layer: &ChainId) -> PathBuf {
+        self.directory.join("layers").join(layer.digest().hex())
+    }
+
+    /// Returns where a layer's content is.
+    pub(crate) fn layer_root(&self, layer: &ChainId) -> PathBuf {
+        self.layer(layer).join("diff")
+    }
+
+    /// Returns where a container's snapshot is.
+    pub(crate) fn snapshot(&self, container: &ContainerId) -> PathBuf {
+        self.directory.join("snapshots").join(container.as_str())
+    }
+
+    pub(crate) fn has_layer(&self, layer: &ChainId) -> Result<bool, StorageError> {
+        let path = self.layer(layer);
+        path.try_exists().map_err(StorageError::step("look for", &path))
+    }
+
+    pub(crate) fn require_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
+        if self.has_layer(layer)? {
+            Ok(())
+        } else {
+            Err(StorageError::NoLayer { layer: layer.clone() })
+        }
+    }
+
+    pub(crate) fn layer_facts(&self, layer: &ChainId) -> Result<LayerFacts, StorageError> {
+        read_facts(&self.layer(layer))?.ok_or_else(|| StorageError::NoLayer { layer: layer.clone() })
+    }
+
+    pub(crate) fn layers(&self) -> Result<Vec<ChainId>, StorageError> {
+        let names = entries(&self.directory.join("layers"))?;
+        let parse = |name: String| {
+            let algorithm = if name.len() == 128 { "sha512" } else { "sha256" };
+            format!("{algorithm}:{name}").parse().ok()
+        };
+        Ok(names.into_iter().filter_map(parse).collect())
+    }
+
+    pub(crate) fn snapshots(&self) -> Result<Vec<ContainerId>, StorageError> {
+        let names = entries(&self.directory.join("snapshots"))?;
+        Ok(names.into_iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Makes an empty staging directory and returns its path.
+    pub(crate) fn stage(&self) -> Result<PathBuf, StorageError> {
+        let path = self.directory.join("staging").join(random()?);
+        std::fs::DirBuilder::new()
+            .create(&path)
+            .map_err(StorageError::step("create", &path))?;
+        Ok(path)
+    }
+
+    /// Makes a staging for a layer.
+    pub(crate) fn stage_layer(
+        &self,
+        parent: Option<&ChainId>,
+        whiteouts: Whiteouts,
+    ) -> Result<Staging, StorageError> {
+        if let Some(parent) = parent {
+            self.require_layer(parent)?;
+        }
+        let path = self.stage()?;
+        let root = path.join("diff");
+        let made = std::fs::DirBuilder::new()
+            .create(&root)
+            .map_err(StorageError::step("create", &root));
+        let root: OwnedFd = match made.and_then(|()| tree::open(&root)) {
+            Ok(root) => root,
+            Err(error) => {
+                tree::remove(&path)?;
+                return Err(error);
+            }
+        };
+        // Layers whose archive says nothing of the root get Docker's mode for it.
+        rustix::fs::fchmod(&root, rustix::fs::Mode::from(0o755))
+            .map_err(StorageError::step("set the mode of", &path))?;
+        Ok(Staging {
+            path,
+            root,
+            whiteouts,
+            parent: parent.cloned(),
+            armed: true,
+        })
+    }
+
+    /// Shows a staging under its name when all of it is on the disk.
+    pub(crate) fn commit_layer(
+        &self,
+        mut staging: Staging,
+        layer: &ChainId,
+        facts: &LayerFacts,
+    ) -> Result<Committed, StorageError> {
+        write_facts(&staging.path, facts)?;
+        rustix::fs::syncfs(&staging.root).map_err(StorageError::step("sync", &staging.path))?;
+        let path = self.layer(layer);
+        match renameat_with(CWD, &staging.path, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => {
+                staging.armed = false;
+                base::file::sync_parent(&path)?;
+                Ok(Committed::Created)
+            }
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Committed::AlreadyThere),
+            Err(error) => Err(StorageError::step("show", &path)(error)),
+        }
+    }
+
+    pub(crate) fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
+        self.discard(&self.layer(layer))
+    }
+
+    pub(crate) fn remove_snapshot(&self, container: &ContainerId) -> Result<(), StorageError> {
+        self.discard(&self.snapshot(container))
+    }
+
+    /// Makes a snapshot: `fill` gets the directory in the making. One that is there with the same facts is kept.
+    pub(crate) fn create_snapshot(
+        &self,
+        container: &ContainerId,
+        facts: &SnapshotFacts,
+        fill: impl FnOnce(&Path) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let path = self.snapshot(container);
+        if let Some(present) = read_facts::<SnapshotFacts>(&path)? {
+            return if present == *facts {
+                Ok(())
+            } else {
+                Err(StorageError::OtherSnapshot {
+                    container: container.clone(),
+                })
+            };
+        }
+        let staging = self.stage()?;
+        let show = || match renameat_with(CWD, &staging, CWD, &path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(StorageError::OtherSnapshot {
+                container: container.clone(),
+            }),
+            Err(error) => Err(StorageError::step("show", &path)(error)),
+        };
+        let made = write_facts(&staging, facts)
+            .and_then(|()| fill(&staging))
+            .and_then(|()| show());
+        if made.is_err() {
+            // The first error is the one to tell; the sweep removes what cannot be removed now.
+            drop(tree::remove(&staging));
+        }
+        made
+    }
+
+    pub(crate) fn snapshot_facts(&self, container: &ContainerId) -> Result<SnapshotFacts, StorageError> {
+        read_facts(&self.snapshot(container))?.ok_or_else(|| StorageError::NoSnapshot {
+            container: container.clone(),
+        })
+    }
+
+    /// Takes a name away at once, then removes what it named.
+    fn discard(&self, path: &Path) -> Result<(), StorageError> {
+        let trash = self.directory.join("trash").join(random()?);
+        match renameat_with(CWD, path, CWD, &trash, RenameFlags::NOREPLACE) {
+            Ok(()) => tree::remove(&trash),
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(StorageError::step("discard", path)(error)),
+        }
+    }
+
+    pub(crate) fn sweep(&self) -> SweepReport {
+        let mut report = SweepReport::default();
+        for place in ["staging", "trash"] {
+            let place = self.directory.join(place);
+            match entries(&place) {
+                Ok(names) => {
+                    for name in names {
+                        match tree::remove(&place.join(name)) {
+                            Ok(()) => report.removed += 1,
+                            Err(error) => report.failed.push(error),
+                        }
+                    }
+                }
+                Err(error) => report.failed.push(error),
+            }
+        }
+        report
+    }
+
+    /// Returns an error if a size was asked for.
+    pub(crate) fn refuse_size(&self, options: &SnapshotOptions) -> Result<(), StorageError> {
+        match options.size {
+            None => Ok(()),
+            Some(_) => Err(StorageError::SizeUnsupported {
+                driver: self.kind.docker_name(),
+            }),
+        }
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), StorageError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mode = if path.ends_with("empty") { 0o755 } else { 0o700 };
+    match std::fs::DirBuilder::new().recursive(true).mode(mode).create(path) {
+        Ok(()) => Ok(()),
+        Err(source) => Err(StorageError::step("create", path)(source)),
+    }
+}
+
+fn random() -> Result<String, StorageError> {
+    base::id::random_hex::<16>().map_err(StorageError::step("find a name in", Path::new("/dev/urandom")))
+}
+
+/// Returns the names in a directory of Berth's own; what is not text is not ours.
+fn entries(path: &Path) -> Result<Vec<String>, StorageError> {
+    let mut names = Vec::new();
+    let list = std::fs::read_dir(path).map_err(StorageError::step("list", path))?;
+    for item in list {
+        let item = item.map_err(StorageError::step("list", path))?;
+        if let Ok(name) = item.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn write_facts(directory: &Path, facts: &impl Serialize) -> Result<(), StorageError> {
+    let path = directory.join(FACTS);
+    let text = serde_json::to_vec(facts).map_err(|source| StorageError::Damaged {
+        path: path.clone(),
+        source,
+    })?;
+    // The directory is in the making: renaming it is what shows the file.
+    let mut file = create_new(&path, 0o600)?;
+    file.write_all(&text).map_err(StorageError::step("write", &path))
+}
+
+fn read_facts<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, StorageError> {
+    let path = directory.join(FACTS);
+    match read_optional(&path, MAX_FACTS)? {
+        None => Ok(None),
+        Some(text) => match serde_json::from_slice(&text) {
+            Ok(facts) => Ok(Some(facts)),
+            Err(source) => Err(StorageError::Damaged { path, source }),
+        },
+    }
+}

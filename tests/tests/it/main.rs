@@ -1,0 +1,29 @@
+//! Berth from outside. The modules stand in the order in which a person meets their subjects.
+
+// What a person does.
+mod exec;
+mod exit_codes;
+mod images;
+mod life;
+mod logs;
+mod rootfs;
+mod run;
+mod stdin;
+mod tty;
+// What surrounds the program.
+mod environment;
+mod limits;
+mod mounts;
+mod restart;
+// What must never happen.
+mod security;
+mod survival;
+// Who else talks to us.
+mod api;
+mod docker_cli;
+mod docker_py;
+mod oci_runtime;
+mod on_demand;
+mod rust_client;
+// The rows of docs/seeds.md that have no better place.
+mod namespaces;

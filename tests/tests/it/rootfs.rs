@@ -1,0 +1,64 @@
+//! `--rootfs`: a directory instead of an image.
+
+use anyhow::Result;
+use testkit::Daemon;
+
+#[test]
+fn a_directory_is_used_as_it_is() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let tree = daemon.directory().join("tree");
+    testkit::image::busybox_tree(&tree)?;
+    let path = tree.to_str().unwrap();
+    let text = daemon.ok(&[
+        "run",
+        "--rm",
+        "--rootfs",
+        path,
+        "sh",
+        "-c",
+        "echo written > /new; cat /new; id -u",
+    ])?;
+    assert_eq!(text, "written\n0");
+    assert_eq!(std::fs::read_to_string(tree.join("new"))?, "written\n");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(
+        std::fs::metadata(tree.join("new"))?.uid(),
+        0,
+        "owned as its writer believes"
+    );
+    daemon.finish()
+}
+
+#[test]
+fn an_overlay_over_a_directory_is_thrown_away() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let tree = daemon.directory().join("tree");
+    testkit::image::busybox_tree(&tree)?;
+    let path = format!("{}:O", tree.display());
+    let program = "echo written > /new; rm /etc/passwd; ls /new; ls /etc";
+    let text = daemon.ok(&["run", "--rm", "--rootfs", &path, "sh", "-c", program])?;
+    assert!(text.starts_with("/new") && !text.contains("passwd"), "{text}");
+    assert!(!tree.join("new").exists() && tree.join("etc/passwd").exists());
+    daemon.finish()
+}
+
+#[test]
+fn a_copy_of_this_machine_that_can_be_thrown_away() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let mark = "/etc/berth-test-thrown-away";
+    let program = format!("id -u; cat /etc/os-release | grep -c ^ID=; echo x > {mark}; cat {mark}");
+    let text = daemon.ok(&["run", "--rm", "--rootfs", "/:O", "sh", "-c", &program])?;
+    assert_eq!(text, "0\n1\nx");
+    assert!(!std::path::Path::new(mark).exists());
+    daemon.finish()
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() -> Result<()> {
+    let daemon = Daemon::start()?;
+    let output = daemon
+        .berth(&["run", "--rm", "--rootfs", "/no/such/tree", "true"])?
+        .expect(125)?;
+    assert!(output.stderr.contains("/no/such/tree"), "{}", output.stderr);
+    daemon.finish()
+}
