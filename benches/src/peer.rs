@@ -135,18 +135,10 @@ impl Bench {
             .expect(0)
             .context("podman import")?;
         let mut words = global;
-        words.extend(
-            [
-                "run",
-                "--rm",
-                "--ulimit",
-                "host",
-                "--network",
-                "none",
-                "--cgroup-parent",
-            ]
-            .map(str::to_owned),
-        );
+        words.extend(["run", "--rm", "--network", "none"].map(str::to_owned));
+        // podman's own limits cannot be set without CAP_SYS_RESOURCE.
+        words.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"].map(str::to_owned));
+        words.push("--cgroup-parent".into());
         words.push(self.place.cgroup_parent());
         words.push("busybox".into());
         words.extend(PROGRAM.map(str::to_owned));

@@ -122,7 +122,17 @@ mod tests {
         dockerd.docker(&["import", tar, "busybox"], b"")?.expect(0)?;
         let run = ["run", "--rm", "--network", "none", "busybox", "echo", "hello"];
         assert_eq!(dockerd.docker(&run, b"")?.text()?, "hello");
-        let run = ["run", "-d", "--name", "c", "--network", "none", "busybox", "sleep", "1000"];
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "c",
+            "--network",
+            "none",
+            "busybox",
+            "sleep",
+            "1000",
+        ];
         dockerd.docker(&run, b"")?.expect(0)?;
         assert!(!residue::cgroups(dockerd.place())?.is_empty());
         assert!(!residue::processes(dockerd.place())?.is_empty());

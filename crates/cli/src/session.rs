@@ -66,11 +66,10 @@ impl<'a> Session<'a> {
         match client.connect().await {
             Ok(()) => {}
             Err(error) if self.is_default && error.nobody_listens() => {
-                self.daemon
-                    .start_daemon(Path::new(DEFAULT_SOCKET))
-                    .map_err(|error| {
-                        Failure::invalid(format!("start the daemon: {}", base::error::chain(&*error)))
-                    })?;
+                let socket = self.endpoint.socket_path().unwrap_or(Path::new(DEFAULT_SOCKET));
+                self.daemon.start_daemon(socket).map_err(|error| {
+                    Failure::invalid(format!("start the daemon: {}", base::error::chain(&*error)))
+                })?;
                 client.connect().await?;
             }
             Err(error) => return Err(error.into()),
@@ -88,4 +87,57 @@ impl<'a> Session<'a> {
 /// Returns a variable that is set and not empty.
 pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::error::Error;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    /// Listens where it is told to.
+    #[derive(Default)]
+    struct Listener(RefCell<Vec<UnixListener>>);
+
+    impl StartDaemon for Listener {
+        fn start_daemon(&self, socket: &Path) -> Result<(), Box<dyn Error + Send + Sync>> {
+            self.0.borrow_mut().push(UnixListener::bind(socket)?);
+            Ok(())
+        }
+    }
+
+    fn session<'a>(socket: &Path, is_default: bool, daemon: &'a Listener) -> Session<'a> {
+        Session {
+            endpoint: Endpoint::Unix(socket.to_owned()),
+            is_default,
+            version: Some(ApiVersion::NEWEST),
+            daemon,
+        }
+    }
+
+    fn socket(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("berth-session-{}-{name}", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn a_daemon_is_started_once_where_nobody_listens() {
+        let (socket, daemon) = (socket("default"), Listener::default());
+        let session = session(&socket, true, &daemon);
+        for _ in 0..2 {
+            drop(session.connect().await.unwrap());
+        }
+        std::fs::remove_file(&socket).unwrap();
+        assert_eq!(daemon.0.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_chosen_host_gets_no_daemon() {
+        let (socket, daemon) = (socket("chosen"), Listener::default());
+        let failure = session(&socket, false, &daemon).connect().await.unwrap_err();
+        assert!(matches!(failure, Failure::Call(error) if error.nobody_listens()));
+        assert!(daemon.0.borrow().is_empty());
+    }
 }

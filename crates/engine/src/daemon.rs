@@ -131,6 +131,7 @@ impl Engine {
         files::make_directory(&config.exec_root, 0o711).map_err(part("the exec root"))?;
         files::make_directory(&layout.containers(), 0o700).map_err(part("the containers' directory"))?;
         files::make_directory(&layout.shims(), 0o700).map_err(part("the shims' directory"))?;
+        files::make_directory(&layout.runs(), 0o700).map_err(part("the run directory"))?;
         let lock = lock_data_root(&layout, &config)?;
         let host = Host::read().map_err(|source| OpenError::Part {
             part: "the facts of the host",

@@ -47,14 +47,30 @@ impl Layout {
         self.containers().join(id.as_str())
     }
 
-    /// Returns a container's task document.
-    pub(crate) fn task(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join("task.json")
+    /// Returns the directory of what every container needs while it runs.
+    pub(crate) fn runs(&self) -> PathBuf {
+        self.exec.join("run")
     }
 
-    /// Returns a container's exit record.
-    pub(crate) fn exit_record(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join("exit.json")
+    /// Returns the directory of what one container needs while it runs: in memory on most hosts, where making a file
+    /// costs a hundredth of what it costs on a disk. Written again when a boot has emptied it.
+    pub(crate) fn run(&self, id: &ContainerId) -> PathBuf {
+        self.runs().join(id.as_str())
+    }
+
+    /// Returns a container's task document.
+    pub(crate) fn task(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("task.json")
+    }
+
+    /// Returns a container's exit record: on the disk, unless the container goes with its exit.
+    pub(crate) fn exit_record(&self, id: &ContainerId, auto_remove: bool) -> PathBuf {
+        let directory = if auto_remove {
+            self.run(id)
+        } else {
+            self.container(id)
+        };
+        directory.join("exit.json")
     }
 
     /// Returns the current log file of a container.

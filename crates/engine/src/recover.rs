@@ -143,8 +143,9 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
         engine.registry.get(name).is_some() || keep.contains(name)
     };
     // Names are taken now: a container that is created while the sweep runs must not look like a leftover.
-    let directories: Vec<ContainerId> = std::fs::read_dir(engine.layout.containers())
+    let directories: BTreeSet<ContainerId> = [engine.layout.containers(), engine.layout.runs()]
         .into_iter()
+        .flat_map(std::fs::read_dir)
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -182,7 +183,9 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
             }
         }
         for id in directories {
-            if let Err(error) = crate::files::remove_tree(&worker.layout.container(&id)) {
+            let removed = crate::files::remove_tree(&worker.layout.container(&id))
+                .and(crate::files::remove_tree(&worker.layout.run(&id)));
+            if let Err(error) = removed {
                 tracing::warn!(container = %id, error = %chain(&error), "a leftover directory stays");
             }
             if let Err(error) = crate::files::remove_file(&worker.layout.shim(&id)) {

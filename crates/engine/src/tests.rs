@@ -153,6 +153,8 @@ async fn from_create_to_remove() {
         ..ListRequest::default()
     };
     assert_eq!(list(&engine, all).await.unwrap()[0].status_text, "Created");
+    // What is deferred counts as work.
+    engine.close().await;
     assert!(engine.is_idle());
     let waiter = wait(&engine, "two", Condition::Removed).unwrap();
     remove(&engine, "two", RemoveRequest::default()).await.unwrap();
@@ -205,7 +207,7 @@ async fn a_start_without_a_shim_fails_and_can_be_removed() {
     assert_eq!(error.kind(), Kind::Internal);
     let view = inspect(&engine, "one", false).await.unwrap().view;
     assert_eq!((view.status.as_str(), view.exit.code), ("created", 128));
-    let task = sandbox.container_directory(created.id.as_str()).join("task.json");
+    let task = engine.layout.task(&created.id);
     let task: shim_api::task::Task = serde_json::from_slice(&std::fs::read(task).unwrap()).unwrap();
     assert_eq!(
         task.spec.process().as_ref().unwrap().args().as_ref().unwrap(),
@@ -221,8 +223,10 @@ async fn a_start_without_a_shim_fails_and_can_be_removed() {
         .clone()
         .unwrap();
     assert_eq!((mappings[0].host_id(), mappings[0].size()), (0x1000_0000, 65_536));
+    engine.close().await;
     assert!(engine.is_idle());
     remove(&engine, "one", RemoveRequest::default()).await.unwrap();
+    engine.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -241,7 +245,10 @@ async fn recovery_brings_everything_to_the_records() {
     // What a shim wrote while no daemon ran.
     for index in [0, 2] {
         let record = serde_json::to_vec(&exit_record(7)).unwrap();
-        let path = sandbox.container_directory(&ids[index]).join("exit.json");
+        let path = engine
+            .layout
+            .exit_record(&ids[index].parse().unwrap(), index == 2);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         write_atomic(&path, &record, 0o600, Durability::Crash).unwrap();
     }
     engine

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::{Hook, Hooks, State};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::{CreateError, Result, Step};
@@ -64,7 +64,9 @@ pub fn run_hooks(kind: HookKind, hooks: Option<&Hooks>, state: &State) -> Result
     }
     let document = serde_json::to_vec(state)
         .map_err(|error| CreateError::new(Step::Hook, 0, format!("the state for hooks: {error}")))?;
-    for (index, hook) in hooks.iter().enumerate() {
+    // Creation runs with an empty mask, which no hook should make its files with.
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o022));
+    let result = hooks.iter().enumerate().try_for_each(|(index, hook)| {
         run(hook, &document).map_err(|why| {
             let path = hook.path().display();
             CreateError::new(
@@ -72,9 +74,10 @@ pub fn run_hooks(kind: HookKind, hooks: Option<&Hooks>, state: &State) -> Result
                 0,
                 format!("{} hook {index} ({path}): {why}", kind.name()),
             )
-        })?;
-    }
-    Ok(())
+        })
+    });
+    rustix::process::umask(umask);
+    result
 }
 
 /// Returns whether there is a hook of this kind.

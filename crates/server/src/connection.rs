@@ -250,6 +250,8 @@ async fn serve_http<S: Socket>(io: Prefixed<S>, hangup: Hangup, peer: Peer, serv
     let connection = http1::Builder::new()
         // A client that half-closes after its request still gets its answer.
         .half_close(true)
+        // Scripts look for `Api-Version` as Docker writes it.
+        .title_case_headers(true)
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_LIMIT)

@@ -19,6 +19,8 @@ pub enum Mount {
         read_only_recursive: bool,
         /// `rprivate`, `rslave`, …
         propagation: String,
+        /// Whether the source holds the container's ids already, so that it needs no idmapped mount.
+        plain_ids: bool,
     },
     /// Memory.
     Tmpfs {
@@ -48,12 +50,16 @@ impl Mount {
                 recursive,
                 read_only_recursive,
                 propagation,
+                plain_ids,
             } => {
                 let mut options = vec![if *recursive { "rbind" } else { "bind" }];
                 if !propagation.is_empty() {
                     options.push(propagation);
                 } else {
                     options.push("rprivate");
+                }
+                if *plain_ids {
+                    options.push("noidmap");
                 }
                 match (*read_only, *read_only_recursive && *recursive) {
                     (true, true) => options.extend(["ro", "rro"]),

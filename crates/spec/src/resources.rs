@@ -81,7 +81,11 @@ pub fn check(resources: &Resources, host: &Limitable) -> Result<Vec<String>, Inv
     if r.cpu_shares < 0 {
         return fail("invalid CPU shares");
     }
-    let realtime_period = if r.cpu_realtime_period == 0 { 1_000_000 } else { r.cpu_realtime_period };
+    let realtime_period = if r.cpu_realtime_period == 0 {
+        1_000_000
+    } else {
+        r.cpu_realtime_period
+    };
     if r.cpu_realtime_runtime > realtime_period || realtime_period < 0 {
         return fail("cpu real-time runtime cannot be higher than cpu real-time period");
     }

@@ -103,7 +103,8 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn snapshots(&self) -> Result<Vec<ContainerId>, StorageError>;
 
     /// Removes a container's writable file system; succeeds if it is not there. The name is free at once (the tree is
-    /// renamed away first), so a kill in between leaves only trash for [`Self::sweep`].
+    /// renamed away first), so a kill in between leaves only trash for [`Self::sweep`]. Takes milliseconds and prepares
+    /// the next [`Self::create_snapshot`]: nobody should wait for it.
     fn remove_snapshot(&self, container: &ContainerId) -> Result<(), StorageError>;
 
     /// Returns what the writable part of a container takes on disk.

@@ -7,12 +7,20 @@
 //!   snapshots/<container id>/            a container's writable part and its facts.json
 //!   staging/<random>/                    things in the making: renamed into place when complete
 //!   trash/<random>/                      things that are gone: renamed here first, then removed
+//!   spare/<random>/                      snapshots made ahead of time, without a container yet
 //!   empty/                               the layer of an image that has none
 //! ```
+//!
+//! Spares are there because making files is what a snapshot costs: ext4 without a journal, for one, looks through all
+//! recently deleted inodes for each new one, which takes milliseconds where containers come and go. Whoever removes a
+//! snapshot, and nobody waits for that, makes spares for those to come. A used snapshot never becomes one: a file
+//! descriptor that outlived its container may still lead into it.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use archive::Whiteouts;
 use base::file::{create_new, read_optional};
@@ -30,6 +38,8 @@ use crate::tree;
 const FACTS: &str = "facts.json";
 /// Largest facts file in bytes: 500 chain ids and two paths fit well.
 const MAX_FACTS: u64 = 1 << 20;
+/// Most spares that are kept.
+const SPARES: usize = 16;
 
 /// The directories of one driver.
 #[derive(Debug)]
@@ -37,6 +47,7 @@ pub(crate) struct Layout {
     kind: DriverKind,
     directory: PathBuf,
     data_root: PathBuf,
+    spares: Mutex<Vec<PathBuf>>,
 }
 
 /// What is recorded with a snapshot.
@@ -75,12 +86,13 @@ impl Layout {
             kind,
             directory: data_root.join("layers").join(kind.name()),
             data_root: data_root.to_owned(),
+            spares: Mutex::default(),
         };
         let layers = data_root.join("layers");
         for directory in [data_root, &layers, &own.directory] {
             make_directory(directory)?;
         }
-        for name in ["layers", "snapshots", "staging", "trash", "empty"] {
+        for name in ["layers", "snapshots", "staging", "trash", "spare", "empty"] {
             make_directory(&own.directory.join(name))?;
         }
         Ok(own)
@@ -215,6 +227,37 @@ impl Layout {
         self.discard(&self.snapshot(container))
     }
 
+    fn spares(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes up to two spares, with these directories and an empty facts file, unless there are enough. A spare that
+    /// cannot be made is not missed: snapshots are then made from nothing.
+    pub(crate) fn make_spares(&self, directories: &[&str]) {
+        for _ in 0..2 {
+            if self.spares().len() >= SPARES {
+                return;
+            }
+            let Ok(name) = random() else {
+                return;
+            };
+            let path = self.directory.join("spare").join(name);
+            let make = || -> Result<(), StorageError> {
+                make_directory(&path)?;
+                for name in directories {
+                    make_directory(&path.join(name))?;
+                }
+                create_new(&path.join(FACTS), 0o600).map(drop)?;
+                Ok(())
+            };
+            if make().is_err() {
+                drop(tree::remove(&path));
+                return;
+            }
+            self.spares().push(path);
+        }
+    }
+
     /// Makes a snapshot: `fill` gets the directory in the making. One that is there with the same facts is kept.
     pub(crate) fn create_snapshot(
         &self,
@@ -232,7 +275,8 @@ impl Layout {
                 })
             };
         }
-        let staging = self.stage()?;
+        let spare = self.spares().pop();
+        let staging = spare.map_or_else(|| self.stage(), Ok)?;
         let show = || match renameat_with(CWD, &staging, CWD, &path, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Err(StorageError::OtherSnapshot {
@@ -268,12 +312,15 @@ impl Layout {
 
     pub(crate) fn sweep(&self) -> SweepReport {
         let mut report = SweepReport::default();
-        for place in ["staging", "trash"] {
-            let place = self.directory.join(place);
-            match entries(&place) {
+        let mut spares = self.spares();
+        spares.clear();
+        for place in ["staging", "trash", "spare"] {
+            let directory = self.directory.join(place);
+            match entries(&directory) {
                 Ok(names) => {
                     for name in names {
-                        match tree::remove(&place.join(name)) {
+                        match tree::remove(&directory.join(name)) {
+                            Ok(()) if place == "spare" => {}
                             Ok(()) => report.removed += 1,
                             Err(error) => report.failed.push(error),
                         }
@@ -297,7 +344,6 @@ impl Layout {
 }
 
 fn make_directory(path: &Path) -> Result<(), StorageError> {
-    use std::os::unix::fs::DirBuilderExt;
     let mode = if path.ends_with("empty") { 0o755 } else { 0o700 };
     match std::fs::DirBuilder::new().recursive(true).mode(mode).create(path) {
         Ok(()) => Ok(()),
@@ -328,8 +374,15 @@ fn write_facts(directory: &Path, facts: &impl Serialize) -> Result<(), StorageEr
         path: path.clone(),
         source,
     })?;
-    // The directory is in the making: renaming it is what shows the file.
-    let mut file = create_new(&path, 0o600)?;
+    // The directory is in the making: renaming it is what shows the file. A spare has an empty one already.
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path);
+    let mut file = opened.map_err(StorageError::step("write", &path))?;
     file.write_all(&text).map_err(StorageError::step("write", &path))
 }
 

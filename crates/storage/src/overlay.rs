@@ -8,6 +8,7 @@ use base::id::ContainerId;
 use oci::ChainId;
 use oci::rootfs::Rootfs;
 use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, mkdirat, mknodat};
+use rustix::io::Errno;
 
 use crate::base_directory::BaseDirectory;
 use crate::driver::{
@@ -162,7 +163,9 @@ impl Driver for Overlay {
     }
 
     fn remove_snapshot(&self, container: &ContainerId) -> Result<(), StorageError> {
-        self.layout.remove_snapshot(container)
+        self.layout.remove_snapshot(container)?;
+        self.layout.make_spares(&["upper", "work"]);
+        Ok(())
     }
 
     fn usage(&self, container: &ContainerId) -> Result<Usage, StorageError> {
@@ -193,8 +196,13 @@ fn make_upper(
     hidden: Option<&Path>,
     owner_base: Option<u32>,
 ) -> std::io::Result<()> {
-    mkdirat(parent, "work", Mode::from(0o700))?;
-    mkdirat(parent, "upper", Mode::from(0o700))?;
+    for name in ["work", "upper"] {
+        match mkdirat(parent, name, Mode::from(0o700)) {
+            // A spare has them already.
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let upper = tree::open_directory(parent, c"upper")?;
     own_like(upper.as_fd(), below, owner_base)?;
     let Some(hidden) = hidden else {

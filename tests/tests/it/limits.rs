@@ -14,7 +14,12 @@ fn group_file(daemon: &Daemon, container: &str, names: &[&str]) -> Result<PathBu
     let group = |mount: &PathBuf| mount.join(parent.trim_start_matches('/')).join(&id);
     names
         .iter()
-        .flat_map(|name| mounts.iter().map(move |mount| group(mount).join(name)))
+        .flat_map(|name| {
+            mounts
+                .iter()
+                .map(|mount| group(mount).join(name))
+                .collect::<Vec<_>>()
+        })
         .find(|path| path.exists())
         .with_context(|| format!("no {names:?} of {container}"))
 }

@@ -71,10 +71,16 @@ async fn info(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failur
     Ok(0)
 }
 
+/// Stands for the value of a line that is only a name.
+const NAME_ONLY: &str = "\0";
+
 fn pretty(info: &SystemInfo) -> String {
     let mut text = String::from("Client:\n");
     let mut line = |indent: usize, name: &str, value: &str| {
-        let _infallible = writeln!(text, "{:indent$}{name}: {value}", "");
+        // A list of names stands without colons.
+        let colon = if value == NAME_ONLY { "" } else { ": " };
+        let value = if value == NAME_ONLY { "" } else { value };
+        let _infallible = writeln!(text, "{:indent$}{name}{colon}{value}", "");
     };
     line(1, "Version", env!("CARGO_PKG_VERSION"));
     line(0, "\nServer", "");
@@ -105,7 +111,7 @@ fn pretty(info: &SystemInfo) -> String {
     line(1, "Security Options", "");
     for option in &info.security_options {
         let name = option.split(',').find_map(|part| part.strip_prefix("name="));
-        line(2, name.unwrap_or(option), "");
+        line(2, name.unwrap_or(option), NAME_ONLY);
         for part in option
             .split(',')
             .filter(|part| !part.starts_with("name=") && part.contains('='))

@@ -5,6 +5,7 @@
 //! and what differs from the first (or the first line of the error).
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
@@ -78,16 +79,15 @@ fn sort_environment(body: &mut Value) {
 
 #[test]
 fn requests_are_dockers() {
+    let files = Files::new();
     let mut lines = RECORDED.lines();
     let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     let default = &first["default"];
     let mut wrong = BTreeMap::new();
     for line in lines {
-        let case: Value = serde_json::from_str(line).unwrap();
+        let case: Value = serde_json::from_str(&files.fill_in(line)).unwrap();
         let arguments: Vec<String> = serde_json::from_value(case["args"].clone()).unwrap();
-        if needs_the_recording_machine(&arguments)
-            || arguments.iter().any(|argument| argument.contains(NEWER))
-        {
+        if arguments.iter().any(|argument| argument.contains(NEWER)) {
             continue;
         }
         let name = arguments.join(" ");
@@ -144,12 +144,41 @@ fn is_refused(arguments: &[String]) -> bool {
         .any(|argument| REFUSED.contains(&argument.as_str()))
 }
 
-/// Whether arguments name files or directories of the machine on which docker was recorded.
-fn needs_the_recording_machine(arguments: &[String]) -> bool {
-    arguments.iter().any(|argument| {
-        argument.contains("/tmp/h5")
-            || argument.starts_with("./")
-            || argument.starts_with(".:")
-            || argument == "HOME"
-    })
+/// The files that recorded arguments name, made anew; `@FILES@`, `@HERE@` and `@HOME@` stand for what differs by machine.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        let directory = std::env::temp_dir().join(format!("berth-cli-golden-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        for (name, content) in [
+            ("env.list", "A=1\n# c\nB\nHOME\n\nC=x y\n"),
+            ("label.list", "l1=v1\nl2\n"),
+            (
+                "sec.json",
+                "{\"defaultAction\": \"SCMP_ACT_ALLOW\",\n \"syscalls\": []}",
+            ),
+        ] {
+            let path = directory.join(name);
+            base::file::write_atomic(&path, content.as_bytes(), 0o600, base::file::Durability::Crash)
+                .unwrap();
+        }
+        Self(directory)
+    }
+
+    fn fill_in(&self, line: &str) -> String {
+        let home = std::env::var("HOME").unwrap_or_default();
+        line.replace("@FILES@", self.0.to_str().unwrap())
+            .replace("@HERE@", std::env::current_dir().unwrap().to_str().unwrap())
+            .replace("@HOME@", &home)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for name in ["env.list", "label.list", "sec.json"] {
+            drop(std::fs::remove_file(self.0.join(name)));
+        }
+        drop(std::fs::remove_dir(&self.0));
+    }
 }

@@ -286,7 +286,13 @@ pub(crate) fn forget(engine: &Arc<Engine>, container: &Arc<Container>) {
 
 /// Returns what the shim wrote about the end of the last run.
 pub(crate) fn exit_record(engine: &Engine, container: &Container) -> Option<ExitRecord> {
-    let bytes = read_optional(&engine.layout.exit_record(&container.id), 64 << 10).ok()??;
+    let bytes = read_optional(
+        &engine
+            .layout
+            .exit_record(&container.id, container.record().host.auto_remove),
+        64 << 10,
+    )
+    .ok()??;
     serde_json::from_slice(&bytes).ok()
 }
 

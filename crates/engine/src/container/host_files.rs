@@ -20,7 +20,7 @@ const FILES: [(&str, &str); 3] = [
 pub(crate) fn directory(engine: &Engine, own: &Path, record: &Record) -> PathBuf {
     let joined = record.host.network_mode.strip_prefix("container:");
     match joined.and_then(|name| engine.registry.find(name).ok()) {
-        Some(target) => engine.layout.container(&target.id),
+        Some(target) => engine.layout.run(&target.id),
         None => own.to_owned(),
     }
 }
@@ -30,7 +30,14 @@ pub(crate) fn write(directory: &Path, hostname: &str, record: &Record) -> Result
     let host_network = record.host.network_mode == "host";
     let missing = |name: &str| !directory.join(name).exists();
     let put = |name: &str, text: &str| {
-        write_atomic(&directory.join(name), text.as_bytes(), 0o644, Durability::Crash)
+        let path = directory.join(name);
+        write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
+        // The container's root owns them, so that they need no idmapped mount.
+        match record.user_base {
+            Some(base) => std::os::unix::fs::chown(&path, Some(base), Some(base))
+                .map_err(|source| FileError::new("change the owner of", &path, source)),
+            None => Ok(()),
+        }
     };
     if missing("hostname") {
         put("hostname", &format!("{hostname}\n"))?;
@@ -61,6 +68,7 @@ pub(crate) fn mounts(directory: &Path, record: &Record) -> Vec<Mount> {
             recursive: false,
             read_only_recursive: false,
             propagation: "rprivate".to_owned(),
+            plain_ids: record.user_base.is_some(),
         })
         .collect()
 }

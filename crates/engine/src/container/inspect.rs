@@ -74,7 +74,7 @@ pub async fn inspect(engine: &Arc<Engine>, name: &str, size: bool) -> Result<Det
     let view = container.view();
     let record = container.record();
     let mut command = spec::command_line(&view.config).into_iter();
-    let own = engine.layout.container(&container.id);
+    let own = engine.layout.run(&container.id);
     let files = host_files::directory(engine, &own, &record);
     let path = |name: &str| files.join(name).display().to_string();
     let log_path = match record.log_driver.as_str() {

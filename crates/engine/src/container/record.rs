@@ -82,6 +82,7 @@ impl MountRecord {
             recursive: !self.non_recursive,
             read_only_recursive: self.read_only_recursive,
             propagation: self.point.propagation.clone(),
+            plain_ids: false,
         }
     }
 }

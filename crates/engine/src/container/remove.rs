@@ -161,7 +161,8 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     engine.defer(move || {
         let snapshot = worker.storage.remove_snapshot(&id);
         failpoint::reached("remove.snapshot");
-        let directory = crate::files::remove_tree(&worker.layout.container(&id));
+        let directory = crate::files::remove_tree(&worker.layout.container(&id))
+            .and(crate::files::remove_tree(&worker.layout.run(&id)));
         failpoint::reached("remove.directory");
         if let Err(error) = &snapshot {
             tracing::warn!(container = %id, error = %base::error::chain(error), "a snapshot could not be removed");

@@ -183,8 +183,12 @@ async fn undo(actor: &mut Actor, before: Status, error: &StartError) {
 fn intend(actor: &Actor) -> Result<(), StartError> {
     let (engine, container) = (&actor.engine, &actor.container);
     // The exit record of the last run must not be taken for that of this one.
-    crate::files::remove_file(&engine.layout.exit_record(&container.id))
-        .map_err(|error| StartError::step("remove the last exit record", error))?;
+    crate::files::remove_file(
+        &engine
+            .layout
+            .exit_record(&container.id, container.record().host.auto_remove),
+    )
+    .map_err(|error| StartError::step("remove the last exit record", error))?;
     container
         .stopped
         .store(false, std::sync::atomic::Ordering::Relaxed);
@@ -199,7 +203,9 @@ fn intend(actor: &Actor) -> Result<(), StartError> {
 fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
     let record = container.record();
     let hostname = namespaces::hostname(engine, container.id.as_str(), &record.config, &record.host);
-    let own = engine.layout.container(&container.id);
+    let own = engine.layout.run(&container.id);
+    crate::files::make_directory(&own, 0o700)
+        .map_err(|error| StartError::step("make the run directory", error))?;
     if host_files::directory(engine, &own, &record) != own {
         return Ok(());
     }

@@ -26,7 +26,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
     let hostname = namespaces::hostname(engine, id, config, host);
     let namespaces =
         namespaces::resolve(engine, host, record.user_base).map_err(|text| StartError::State { text })?;
-    let directory = engine.layout.container(&container.id);
+    let directory = engine.layout.run(&container.id);
     let files = host_files::directory(engine, &directory, &record);
     let mut mounts: Vec<Mount> = host_files::mounts(&files, &record);
     for mount in &record.mounts {
@@ -116,7 +116,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         restart: restart_policy(&host.restart),
         auto_remove: host.auto_remove,
         socket: engine.layout.shim(&container.id),
-        exit_record: engine.layout.exit_record(&container.id),
+        exit_record: engine.layout.exit_record(&container.id, host.auto_remove),
         document: engine.layout.task(&container.id),
     })
 }

@@ -175,7 +175,7 @@ fn exec_privileged() {
     let running = Running::new(&with_user_namespace(document(&["sleep", "100"])), true);
     let outcome = running
         .exec(&process(&["cat", "/proc/self/status"]), |request| {
-            request.privileged = true
+            request.privileged = true;
         })
         .unwrap();
     let eff = outcome

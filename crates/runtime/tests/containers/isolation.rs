@@ -12,6 +12,7 @@ use crate::Test;
 use crate::fixture::*;
 
 pub(crate) const TESTS: &[Test] = &[
+    ("rt13_own_cgroup", rt13_own_cgroup),
     (
         "rt01_the_runtime_is_not_in_reach",
         rt01_the_runtime_is_not_in_reach,
@@ -56,7 +57,7 @@ fn rt01_the_runtime_is_not_in_reach() {
             document.clone()
         };
         let outcome = run_with(&document, &scratch.overlay(own_users), |request| {
-            request.init = true
+            request.init = true;
         })
         .unwrap();
         assert!(!outcome.output.contains("containers"), "{}", outcome.output);
@@ -280,7 +281,7 @@ fn rt06_capabilities() {
                     document["process"]["capabilities"] = json!({ "bounding": DOCKER });
                 }
                 let outcome = run_with(&document, &scratch.overlay(own_users), |request| {
-                    request.init = init
+                    request.init = init;
                 })
                 .unwrap();
                 let output = outcome.output;
@@ -390,6 +391,48 @@ fn rt11_own_keyring() {
         .filter(|line| line.contains("_ses"))
         .count();
     assert_eq!(sessions, 1, "{}", outcome.output);
+}
+
+/// A cgroup that is removed at the end, also after a failure.
+struct Group(Option<cgroup::Cgroup>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            group.remove(std::time::Duration::from_secs(5)).unwrap();
+        }
+    }
+}
+
+fn rt13_own_cgroup() {
+    let layout = cgroup::Layout::detect().unwrap();
+    let path = format!("/berth-test-{}", std::process::id());
+    let group = Group(Some(cgroup::Cgroup::create(&layout, &path).unwrap()));
+    let text = "cat /proc/self/cgroup; for d in /sys/fs/cgroup/*; do cat $d/cgroup.procs > /dev/null 2>&1 || cat /sys/fs/cgroup/cgroup.procs > /dev/null || echo no $d; (echo 1 > $d/cgroup.procs) 2>/dev/null && echo written $d; (mkdir $d/x) 2>/dev/null && echo made $d; done; (mkdir /sys/fs/cgroup/x) 2>/dev/null && echo made; true";
+    for own_users in [true, false] {
+        let mut document = document(&["sh", "-c", text]);
+        if own_users {
+            document = with_user_namespace(document);
+        }
+        document["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+        }));
+        let spec = spec(&document);
+        let rootfs = Scratch::new();
+        let overlay = rootfs.overlay(own_users);
+        rootfs.root().symlink("busybox", "bin/mkdir").unwrap();
+        let (stdio, reader) = piped();
+        let mut request = request(&spec, &overlay, stdio);
+        request.cgroup = group.0.as_ref();
+        let created = runtime::create(request).unwrap();
+        let outcome = finish(created, reader);
+        // The container's own group is the root of everything that it sees.
+        for line in outcome.output.lines() {
+            assert!(line.ends_with(":/"), "{own_users}: {}", outcome.output);
+        }
+        assert!(!outcome.output.is_empty());
+    }
 }
 
 fn rt14_sysctls_of_shared_namespaces() {

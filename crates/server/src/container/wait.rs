@@ -1,7 +1,7 @@
 //! `POST /containers/{id}/wait`: the head of the reply is sent at once, the body after the end. `docker run` waits for
 //! the head before it starts the container, so that no exit is missed.
 
-use api_types::container::{WaitError, WaitReply};
+use api_types::container::WaitReply;
 use bytes::Bytes;
 use engine::container::Condition;
 
@@ -19,9 +19,11 @@ pub(crate) async fn wait(call: Call) -> Result<Reply, ApiError> {
     let waiter = engine::container::wait(call.engine(), call.name(), condition)?;
     let body = async move {
         let ended = waiter.ended().await;
+        // Why a start failed is told to who started it; here an error would mean that the wait itself failed, and
+        // `docker run` would report it a second time.
         let reply = WaitReply {
             status_code: ended.code,
-            error: ended.error.map(|message| WaitError { message }),
+            error: None,
         };
         let mut body = serde_json::to_vec(&reply)?;
         body.push(b'\n');

@@ -205,3 +205,42 @@ async fn a_new_start_waits_for_the_last_shim_to_clean_up() {
         shim.release().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn many_containers_of_one_zygote_at_once() {
+    let host = Host::new().await;
+    let start = async |number: u8| {
+        let mut task = host.task(&format!("echo {number}; exit {number}"));
+        for path in [
+            &mut task.socket,
+            &mut task.exit_record,
+            &mut task.document,
+            &mut task.log.path,
+        ] {
+            path.as_mut_os_string().push(format!(".{number}"));
+        }
+        let cgroup = format!("{}/{number}", host.cgroup_path());
+        let linux = task.spec.linux_mut().as_mut().unwrap();
+        linux.set_cgroups_path(Some(cgroup.into()));
+        let (mut client, attach) = host::client(host::all());
+        let (shim, mut events, _) = host::start(&host, task, vec![attach]).await;
+        let record = host::exited(&mut events).await;
+        assert_eq!(record.code, number);
+        assert_eq!(
+            host::split(&host::read_all(&mut client).await).0,
+            format!("{number}\n")
+        );
+        shim.release().await.unwrap();
+    };
+    let mut starts: Vec<_> = (0..32).map(|number| Box::pin(start(number))).collect();
+    // All at once on this thread: each is polled until it is done.
+    std::future::poll_fn(|context| {
+        starts.retain_mut(|start| start.as_mut().poll(context).is_pending());
+        if starts.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}

@@ -118,6 +118,7 @@ fn every_wish_has_its_place() {
             recursive: true,
             read_only_recursive: false,
             propagation: String::new(),
+            plain_ids: false,
         },
         Mount::Tmpfs {
             target: "/data".to_owned(),
@@ -131,6 +132,7 @@ fn every_wish_has_its_place() {
             recursive: true,
             read_only_recursive: false,
             propagation: "rslave".to_owned(),
+            plain_ids: true,
         },
     ];
     let devices = [Device {

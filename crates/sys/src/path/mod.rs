@@ -103,7 +103,7 @@ impl Root {
     /// Makes the directory `path` and all that is missing above it, and returns it (an `O_PATH` descriptor).
     ///
     /// New directories get `mode` (less the umask) and the caller's ids. Existing directories and links to them are
-    /// used as they are; a dangling link is `ENOENT`, a file in the way `ENOTDIR`.
+    /// used as they are; a dangling link or a file in the way is `ENOTDIR`.
     pub fn mkdir_all(&self, path: impl AsRef<Path>, mode: RawMode) -> Result<OwnedFd, SyscallError> {
         let path = path.as_ref();
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -340,13 +340,7 @@ fn make_directory(parent: BorrowedFd<'_>, name: &OsStr, mode: RawMode) -> Result
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    match openat2(parent, Path::new(name), flags, Mode::empty(), resolve) {
-        // A link that dangles: it was not there a moment ago, or leads to nothing.
-        Err(error) if error.errno() == Errno::LOOP => {
-            Err(SyscallError::new(error.call().to_owned(), Errno::NOENT))
-        }
-        result => result,
-    }
+    openat2(parent, Path::new(name), flags, Mode::empty(), resolve)
 }
 
 #[cfg(test)]
