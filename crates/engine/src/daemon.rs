@@ -187,11 +187,14 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Returns whether nothing needs this daemon: no container runs, restarts or is paused, and no stream is attached.
+    /// Returns whether nothing needs this daemon: no container runs, restarts or is paused, no stream is attached, and
+    /// the next daemon would start none that is stopped now.
     pub fn is_idle(&self) -> bool {
         *self.deferred.borrow() == 0
             && self.registry.all().iter().all(|container| {
-                !container.view.borrow().status.is_running() && container.streams().pending.is_empty()
+                !container.view.borrow().status.is_running()
+                    && !crate::recover::starts_with_daemon(container)
+                    && !container.is_awaited()
             })
     }
 

@@ -63,6 +63,20 @@ impl Layout {
         self.run(id).join("task.json")
     }
 
+    /// Returns the directory of the namespaces that outlive a container's PID 1, each held by a mount.
+    pub(crate) fn pins(&self, id: &ContainerId) -> PathBuf {
+        self.run(id).join("ns")
+    }
+
+    /// Removes what one container needs while it runs, and lets go of the namespaces that were kept for it.
+    pub(crate) fn remove_run(&self, id: &ContainerId) -> Result<(), sys::SyscallError> {
+        for entry in std::fs::read_dir(self.pins(id)).into_iter().flatten().flatten() {
+            // Until there is no mount left at this place; what cannot be unmounted makes the removal below fail.
+            while sys::mount::umount2_detach(entry.path()).is_ok() {}
+        }
+        remove_tree(&self.run(id))
+    }
+
     /// Returns a container's exit record: on the disk, unless the container goes with its exit.
     pub(crate) fn exit_record(&self, id: &ContainerId, auto_remove: bool) -> PathBuf {
         let directory = if auto_remove {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! record says      found                        becomes
-//! created, exited  —                            as it is (removed, if --rm and it had run)
+//! created, exited  —                            as it is (removed, if --rm and it had run; started, if its policy
+//!                                               is `always`, or `unless-stopped` and nobody had stopped it)
 //! running, …       a shim that answers          running, restarting or exited, as the shim says
 //!                  no shim, an exit record      exited as recorded
 //!                  neither                      its processes are killed; exited 137, or its policy restarts it
@@ -21,7 +22,7 @@ use db::{ContainerRow, Damage, StoreError};
 use shim_api::client::ShimConnection;
 
 use crate::Engine;
-use crate::container::{self, Command, Container, Record, StateRecord, Status};
+use crate::container::{self, Command, Container, Found, Record, StateRecord, Status};
 
 /// How long a shim that was just forked when the last daemon was killed is waited for.
 const LATE_SHIM: Duration = Duration::from_millis(300);
@@ -35,7 +36,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             Ok((container, state)) => {
                 let auto_remove = container.record().host.auto_remove;
                 let ended = matches!(state.status, Status::Exited | Status::Dead | Status::Removing);
-                if state.status.is_running() || (auto_remove && ended) {
+                if state.status.is_running() || (auto_remove && ended) || starts_with_daemon(&container) {
                     ran.push((container, state));
                 }
             }
@@ -90,7 +91,7 @@ fn load(engine: &Engine, row: ContainerRow) -> Result<(Arc<Container>, StateReco
 
 /// Goes on with one container that ran, or that should have removed itself.
 async fn resume(engine: Arc<Engine>, container: Arc<Container>, state: StateRecord) {
-    if !state.status.is_running() {
+    if !state.status.is_running() && container.record().host.auto_remove {
         let request = container::RemoveRequest {
             force: false,
             volumes: true,
@@ -98,22 +99,33 @@ async fn resume(engine: Arc<Engine>, container: Arc<Container>, state: StateReco
         drop(container::ask(&engine, &container, |reply| Command::Remove(request, reply)).await);
         return;
     }
-    let same_boot = state.boot_id == engine.host.boot_id;
-    let shim = if same_boot {
-        find_shim(&engine, &container).await
-    } else {
-        None
-    };
-    container::ask(&engine, &container, |reply| Command::Adopt(shim, reply)).await;
-    let again = matches!(
-        container.record().host.restart.name.as_str(),
-        "always" | "unless-stopped"
-    );
-    if !same_boot && again && !state.stopped && !container.view().status.is_running() {
+    if state.status.is_running() {
+        let found = if state.boot_id != engine.host.boot_id {
+            Found::OtherBoot
+        } else {
+            find_shim(&engine, &container)
+                .await
+                .map_or(Found::Nothing, Found::Shim)
+        };
+        container::ask(&engine, &container, |reply| Command::Adopt(found, reply)).await;
+    }
+    if starts_with_daemon(&container) {
         let (sender, _receiver) = tokio::sync::oneshot::channel();
         // Not waited for: the daemon answers while its containers start.
         drop(container::queue(&engine, &container).send(Command::Start(sender)));
     }
+}
+
+/// Returns whether the start of a daemon starts a container, as docker does: `always`, also when a person had stopped it;
+/// `unless-stopped`, unless one had; no other policy. One that never ran is not started.
+pub(crate) fn starts_with_daemon(container: &Container) -> bool {
+    let stopped = container.stopped.load(std::sync::atomic::Ordering::Relaxed);
+    let wanted = match container.record().host.restart.name.as_str() {
+        "always" => true,
+        "unless-stopped" => !stopped,
+        _ => false,
+    };
+    wanted && container.view.borrow().status == Status::Exited
 }
 
 /// Connects to a container's shim. One that was forked in the last moments of the old daemon may not listen yet.
@@ -183,8 +195,7 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
             }
         }
         for id in directories {
-            let removed = crate::files::remove_tree(&worker.layout.container(&id))
-                .and(crate::files::remove_tree(&worker.layout.run(&id)));
+            let removed = crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
             if let Err(error) = removed {
                 tracing::warn!(container = %id, error = %chain(&error), "a leftover directory stays");
             }

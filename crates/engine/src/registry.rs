@@ -10,7 +10,7 @@ use base::id::ContainerId;
 use crate::container::{Container, LookupError};
 
 /// The first host id of slot 0.
-const FIRST_ID: u32 = 0x1000_0000;
+pub(crate) const FIRST_ID: u32 = 0x1000_0000;
 
 /// Host ids in a slot.
 pub(crate) const SLOT_SIZE: u32 = 65_536;

@@ -218,6 +218,7 @@ fn populate(
         parent_death_signal: None,
         missing_capabilities: MissingCapabilities::Drop,
         bind_ids: BindIds::AsSpecified,
+        pins: &[],
     })
     .map_err(|error| CommandError::new(error.message().to_owned()))?;
     for warning in &created.warnings {

@@ -111,6 +111,9 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     // `--init` PID 1 stays this program, whose file on the host must not be in reach (CVE-2019-5736).
     sys::process::set_dumpable(false).at(Step::Process)?;
     rustix::process::setsid().at(Step::Process)?;
+    if namespaces.makes_network {
+        unshare(CloneFlags::NEWNET).at(Step::Namespace)?;
+    }
     if let Some(entry) = &plan.entry {
         entry
             .join_v1()

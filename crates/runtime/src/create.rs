@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use oci_spec::runtime::{ContainerState, LinuxIdMapping, Spec};
+use oci_spec::runtime::{ContainerState, LinuxIdMapping, LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use sys::clone::{CloneFlags, Cloned};
@@ -181,6 +182,9 @@ fn serve(
         tell(channel, channel.send_mapped())?;
     }
     adjust(&plan.process, pid)?;
+    for (kind, place) in request.pins {
+        pin(pid, *kind, place)?;
+    }
     let made;
     let user_namespace = match &namespaces.joined_user {
         Some(joined) => Some(joined.as_fd()),
@@ -300,6 +304,16 @@ fn open_proc(pid: Pid, file: &str, flags: OFlags) -> Result<OwnedFd> {
     let path = format!("/proc/{}/{file}", pid.as_raw_nonzero());
     rustix::fs::open(&*path, flags | OFlags::CLOEXEC, Mode::empty())
         .at_with(Step::Process, || format!("open {path}"))
+}
+
+/// Mounts a namespace of the child's at `place`, where it stays when the child has ended.
+fn pin(pid: Pid, kind: LinuxNamespaceType, place: &Path) -> Result<()> {
+    let context = || format!("keep namespace \"{kind}\" at {place:?}");
+    let link = format!("/proc/{}/ns/{kind}", pid.as_raw_nonzero());
+    let tree = sys::mount::open_tree_clone_at(link, Depth::One).at_with(Step::Namespace, context)?;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::open(place, flags, Mode::empty()).at_with(Step::Namespace, context)?;
+    sys::mount::move_mount(&tree, &target).at_with(Step::Namespace, context)
 }
 
 /// Ends a child that is of no use any more.

@@ -22,6 +22,10 @@ use crate::namespace::Namespaces;
 use crate::option::{IdmapOption, MountOptions};
 use crate::request::BindIds;
 
+/// The type of a mount of our own: `/dev/shm` of the process whose directory in /proc is the source. The kernel binds only
+/// what is in the caller's mount namespace, so this one is taken from within that process's.
+pub const JOINED_SHM: &str = "shm";
+
 /// One mount to attach.
 #[derive(Debug)]
 pub(crate) struct PlannedMount {
@@ -48,6 +52,8 @@ pub(crate) enum Kind {
     Dev,
     /// A part of the host's tree.
     Bind { source: PathBuf, depth: Depth },
+    /// The memory of `/dev/shm` of the container with this process (`/proc/PID`).
+    JoinedShm { process: PathBuf },
     /// A directory of the container's own cgroup; an index into the cgroup's directories.
     Cgroup { index: usize },
 }
@@ -64,7 +70,10 @@ impl Kind {
 
     /// Returns whether its root is a directory for sure.
     pub(crate) fn is_directory(&self) -> bool {
-        matches!(self, Self::Dev | Self::Child { .. } | Self::Cgroup { .. })
+        matches!(
+            self,
+            Self::Dev | Self::Child { .. } | Self::Cgroup { .. } | Self::JoinedShm { .. }
+        )
     }
 
     /// Returns whether the parent makes it.
@@ -132,15 +141,16 @@ fn plan_one(
         match file_system {
             "tmpfs" if is_path(&destination, "/dev") => Kind::Dev,
             "proc" if own_user && !namespaces.is_own(CloneFlags::NEWPID) => host_bind("/proc", &mut options),
-            "sysfs" if own_user && !namespaces.is_new(CloneFlags::NEWNET) => {
+            "sysfs" if own_user && !namespaces.owns(CloneFlags::NEWNET) => {
                 // Whoever does not own the network namespace may not mount its sysfs; the host's shows nothing more
                 // than a container without a user namespace sees, and is read-only all the way down.
                 options.set_all |= Attributes::RDONLY;
                 host_bind("/sys", &mut options)
             }
-            "mqueue" if own_user && !namespaces.is_new(CloneFlags::NEWIPC) => parent(file_system)?,
+            "mqueue" if own_user && !namespaces.owns(CloneFlags::NEWIPC) => parent(file_system)?,
             "proc" | "sysfs" | "mqueue" => child(file_system, true)?,
             "devpts" | "tmpfs" => child(file_system, false)?,
+            JOINED_SHM => Kind::JoinedShm { process: source() },
             "cgroup" | "cgroup2" => {
                 return plan_cgroup(destination, options, namespaces, cgroup, planned);
             }
@@ -281,6 +291,7 @@ impl Maker<'_> {
             Kind::Dev => crate::device::make_dev(&mount.options, self.namespaces, spec).map(Some),
             Kind::Parent { file_system } => self.make_as_root(mount, file_system).map(Some),
             Kind::Bind { source, depth } => self.bind(mount, source, *depth).map(Some),
+            Kind::JoinedShm { process } => crate::shm::take(process, &mount.options).map(Some),
             Kind::Cgroup { index } => {
                 let directory = self
                     .cgroup
@@ -413,7 +424,7 @@ pub(crate) fn shift_ids(
 
 /// Gives a cloned tree the attributes of its options; without a word on propagation it becomes private, all of it, so
 /// that nothing that is mounted in the container reaches the host.
-fn change(
+pub(crate) fn change(
     tree: BorrowedFd<'_>,
     options: &MountOptions,
     depth: Depth,

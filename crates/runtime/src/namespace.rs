@@ -20,11 +20,16 @@ pub(crate) struct Namespaces {
     pub(crate) joined: Vec<(CloneFlags, OwnedFd)>,
     /// The user namespace that is joined.
     pub(crate) joined_user: Option<OwnedFd>,
+    /// The joined kinds that belong to the user namespace that is joined.
+    owned: CloneFlags,
     /// The maps of the user namespace; of a joined one as the document tells them.
     pub(crate) uid_map: Vec<LinuxIdMapping>,
     pub(crate) gid_map: Vec<LinuxIdMapping>,
     /// The text for `timens_offsets`; the time namespace is then made by the child, see [`crate::child`].
     pub(crate) time_offsets: Option<String>,
+    /// Whether the child makes its network namespace itself. That takes the kernel longer than all the others together,
+    /// and this way it happens while the parent mounts. Hooks of the parent expect it to be there.
+    pub(crate) makes_network: bool,
 }
 
 impl Namespaces {
@@ -34,6 +39,7 @@ impl Namespaces {
             new: CloneFlags::empty(),
             joined: Vec::new(),
             joined_user: None,
+            owned: CloneFlags::empty(),
             uid_map: linux
                 .and_then(|linux| linux.uid_mappings().clone())
                 .unwrap_or_default(),
@@ -41,6 +47,7 @@ impl Namespaces {
                 .and_then(|linux| linux.gid_mappings().clone())
                 .unwrap_or_default(),
             time_offsets: None,
+            makes_network: false,
         };
         let listed = linux
             .and_then(|linux| linux.namespaces().as_deref())
@@ -76,9 +83,23 @@ impl Namespaces {
         if !namespaces.new.contains(CloneFlags::NEWNS) {
             return Err(CreateError::unsupported("a container without a mount namespace"));
         }
+        namespaces.makes_network = spec.hooks().is_none() && namespaces.is_new(CloneFlags::NEWNET);
+        namespaces.find_owned();
         namespaces.check_maps()?;
         namespaces.read_time_offsets(spec)?;
         Ok(namespaces)
+    }
+
+    /// Looks which of the joined namespaces belong to the user namespace that is joined with them. One that cannot be
+    /// asked counts as somebody else's.
+    fn find_owned(&mut self) {
+        let Some(user) = &self.joined_user else { return };
+        for (kind, file) in &self.joined {
+            let owner = sys::namespace::owner(file.as_fd());
+            if owner.is_ok_and(|owner| is_same_file(owner.as_fd(), user.as_fd())) {
+                self.owned |= *kind;
+            }
+        }
     }
 
     fn check_maps(&self) -> Result<()> {
@@ -142,6 +163,12 @@ impl Namespaces {
         self.new.contains(kind)
     }
 
+    /// Returns whether namespace `kind` belongs to the container's user namespace, so that root of it may mount what
+    /// belongs to it.
+    pub(crate) fn owns(&self, kind: CloneFlags) -> bool {
+        self.new.contains(kind) || self.owned.contains(kind)
+    }
+
     /// Returns whether namespace `kind` is not the caller's.
     pub(crate) fn is_own(&self, kind: CloneFlags) -> bool {
         self.new.contains(kind) || self.joined.iter().any(|(joined, _)| *joined == kind)
@@ -160,8 +187,8 @@ impl Namespaces {
         Some((map_id(&self.uid_map, uid)?, map_id(&self.gid_map, gid)?))
     }
 
-    /// Returns the flags for the clone: the child makes its cgroup namespace later, once it is in its cgroup, and its
-    /// time namespace when it has offsets.
+    /// Returns the flags for the clone: the child makes its cgroup namespace later, once it is in its cgroup, its time
+    /// namespace when it has offsets, and its network namespace unless hooks need it.
     fn clone_flags(&self) -> CloneFlags {
         let mut flags = CloneFlags::empty();
         for kind in [
@@ -173,12 +200,20 @@ impl Namespaces {
             CloneFlags::NEWNET,
             CloneFlags::NEWTIME,
         ] {
-            let late = kind == CloneFlags::NEWTIME && self.time_offsets.is_some();
+            let late = (kind == CloneFlags::NEWTIME && self.time_offsets.is_some())
+                || (kind == CloneFlags::NEWNET && self.makes_network);
             if self.is_new(kind) && !late {
                 flags |= kind;
             }
         }
         flags
+    }
+}
+
+fn is_same_file(first: BorrowedFd<'_>, second: BorrowedFd<'_>) -> bool {
+    match (rustix::fs::fstat(first), rustix::fs::fstat(second)) {
+        (Ok(first), Ok(second)) => (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino),
+        _ => false,
     }
 }
 

@@ -1,11 +1,11 @@
 //! What callers ask for and what they get.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::rootfs::Rootfs;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::process::Pid;
 
 use crate::capability::MissingCapabilities;
@@ -46,6 +46,9 @@ pub struct CreateRequest<'a> {
     pub missing_capabilities: MissingCapabilities,
     /// Which ids the files of bind mounts show when the container has a user namespace of its own.
     pub bind_ids: BindIds,
+    /// New namespaces that outlive the container: each is mounted over the file at its path, in the caller's mount
+    /// namespace, before the program runs. After a failure the mounts may be there.
+    pub pins: &'a [(LinuxNamespaceType, PathBuf)],
 }
 
 /// A process to add to a running container.

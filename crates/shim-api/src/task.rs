@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use base::clock::Timestamp;
 use oci::rootfs::Rootfs;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde::{Deserialize, Serialize};
 
 /// Everything that a shim needs to run one container.
@@ -28,6 +28,13 @@ pub struct Task {
     pub groups: Vec<String>,
     /// A compiled seccomp filter: the file that holds it as an array of little-endian `struct sock_filter`.
     pub seccomp_filter: Option<PathBuf>,
+    /// The processes whose namespaces the document joins by `/proc/PID/…`. A number may be another process's by the time
+    /// of a restart, which the shim then refuses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<JoinedProcess>,
+    /// The namespaces that outlive PID 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<KeptNamespaces>,
     /// Whether PID 1 is Berth's own reaping, signal-forwarding init (`--init`).
     pub init: bool,
     /// Whether the container's stdin is a pipe that stays open (`-i`); otherwise it is `/dev/null`.
@@ -46,6 +53,24 @@ pub struct Task {
     pub exit_record: PathBuf,
     /// The task document's own path, read again for each restart.
     pub document: PathBuf,
+}
+
+/// Namespaces that outlive PID 1: held by mounts from the first start on, and joined again by the next ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptNamespaces {
+    /// Where: `user`, `uts`, `ipc` and `net` in this directory, which the shim makes.
+    pub directory: PathBuf,
+    /// Which of those that the document makes new; the user namespace, if it is one of them, first.
+    pub kinds: Vec<LinuxNamespaceType>,
+}
+
+/// A process whose namespaces are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedProcess {
+    /// Its pid in the host's namespace.
+    pub pid: i32,
+    /// When it was made, in clock ticks since boot ([`sys::process::start_time`]).
+    pub start_time: u64,
 }
 
 /// A log driver and its options.

@@ -61,6 +61,10 @@ pub(crate) struct Run {
     pub(crate) pidfd: OwnedFd,
     pub(crate) started_at: Timestamp,
     pub(crate) began: Instant,
+    /// The mount namespace. Taking it down waits for several RCU grace periods; while it is held here the kernel does
+    /// not do that before it tells us that PID 1 has ended. Dropped after everyone was told.
+    #[expect(dead_code, reason = "held, never used")]
+    pub(crate) mounts: Option<OwnedFd>,
 }
 
 impl Container {

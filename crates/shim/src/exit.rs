@@ -94,22 +94,20 @@ impl Shim {
         };
         write_record(container, &record);
         let restarts = container.should_restart(record.code);
-        let event = if restarts {
-            let delay = container.backoff.next(duration);
-            container.phase = Phase::Restarting {
-                last: record.clone(),
-                at: Instant::now() + delay,
-            };
-            Event::Restarting { last: record }
+        let (phase, event) = if restarts {
+            let at = Instant::now() + container.backoff.next(duration);
+            let last = record.clone();
+            (Phase::Restarting { last, at }, Event::Restarting { last: record })
         } else {
-            container.phase = Phase::Exited(record.clone());
-            Event::Exited { record }
+            (Phase::Exited(record.clone()), Event::Exited { record })
         };
+        let former = std::mem::replace(&mut container.phase, phase);
         if news {
             self.broadcast(&Event::OutOfMemory);
         }
         self.broadcast(&event);
         self.close_container_sessions();
+        drop(former);
         let is_spent = self
             .container
             .as_ref()

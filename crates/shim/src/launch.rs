@@ -1,16 +1,20 @@
 //! Starting PID 1: its streams, its cgroup, and `runtime::create`.
 
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base::clock::Timestamp;
 use base::error::chain;
 use cgroup::{Cgroup, Layout, Limits};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Mode, OFlags};
 use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities};
 use shim_api::message::Failure;
 use shim_api::task::Task;
 
 use crate::container::Run;
+use crate::keep::join_kept;
 use crate::session::{Kind, Owner, Session};
 
 /// A container that runs.
@@ -47,6 +51,8 @@ pub(crate) fn launch(
     session.owner = Owner::Container;
     session.takes_input = task.stdin;
     give_own_oom_score(&mut task.spec);
+    let _held = hold_joined(task)?;
+    let pins = join_kept(task)?;
     let filter = read_filter(task.seccomp_filter.as_deref())?;
     let made = match cgroup {
         Some(_) => None,
@@ -69,6 +75,7 @@ pub(crate) fn launch(
         // What falls away is a warning; no container gets more than it asked for.
         missing_capabilities: MissingCapabilities::Drop,
         bind_ids: BindIds::Idmapped,
+        pins: &pins,
     };
     let created = runtime::create(request)
         .map_err(|error| failure_of(&error))
@@ -85,6 +92,7 @@ pub(crate) fn launch(
     };
     Ok(Launched {
         run: Run {
+            mounts: hold_mounts(created.pid),
             pid: created.pid.as_raw_nonzero().get(),
             pidfd: created.pidfd,
             started_at: Timestamp::now(),
@@ -95,6 +103,12 @@ pub(crate) fn launch(
         warnings: created.warnings,
         leftovers: created.leftovers,
     })
+}
+
+/// Returns the mount namespace of PID 1, which is not reaped yet; without it everything works, but slower at the end.
+fn hold_mounts(pid: rustix::process::Pid) -> Option<OwnedFd> {
+    let path = format!("/proc/{}/ns/mnt", pid.as_raw_nonzero());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Returns whether `spec` asks for a PID namespace of its own, with which every process ends.
@@ -183,6 +197,47 @@ fn give_own_oom_score(spec: &mut Spec) {
         && process.oom_score_adj().is_none()
     {
         process.set_oom_score_adj(Some(0));
+    }
+}
+
+/// Takes hold of the processes whose namespaces are joined and makes the document name them by what is held: a number
+/// could be another process's by now, or become it in the next moment.
+fn hold_joined(task: &mut Task) -> Result<Vec<OwnedFd>, Failure> {
+    let mut held = Vec::with_capacity(task.joined.len());
+    for process in &task.joined {
+        let gone = || {
+            failure(
+                "namespace",
+                "a container whose namespaces are joined does not run any more",
+            )
+        };
+        let directory = sys::process::open_directory(process.pid).map_err(|_gone| gone())?;
+        if sys::process::start_time(&directory) != Some(process.start_time) {
+            return Err(gone());
+        }
+        let (from, to) = (
+            format!("/proc/{}", process.pid),
+            format!("/proc/self/fd/{}", directory.as_raw_fd()),
+        );
+        rename_process(&mut task.spec, Path::new(&from), Path::new(&to));
+        held.push(directory);
+    }
+    Ok(held)
+}
+
+fn rename_process(spec: &mut Spec, from: &Path, to: &Path) {
+    let renamed = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
+    let linux = spec.linux_mut().as_mut();
+    for namespace in linux.and_then(|linux| linux.namespaces_mut().as_mut()).into_iter().flatten() {
+        if let Some(path) = namespace.path().as_deref().and_then(renamed) {
+            namespace.set_path(Some(path));
+        }
+    }
+    for mount in spec.mounts_mut().as_mut().into_iter().flatten() {
+        let is_theirs = mount.typ().as_deref() == Some(runtime::JOINED_SHM);
+        if let (true, Some(source)) = (is_theirs, mount.source().as_deref().and_then(renamed)) {
+            mount.set_source(Some(source));
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod connection;
 mod container;
 mod exec;
 mod exit;
+mod keep;
 mod launch;
 mod request;
 mod session;

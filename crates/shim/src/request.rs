@@ -23,6 +23,9 @@ impl Shim {
         let is_start = matches!(request, Request::Start { .. });
         let reply = self.answer(request, fds).unwrap_or_else(Reply::Failed);
         self.connections[index].send(&reply);
+        if is_start {
+            self.start = None;
+        }
         if is_start && let Reply::Started { pid, started_at, .. } = reply {
             // Those who subscribed before there was anything to tell.
             let restart_count = self

@@ -39,13 +39,21 @@ pub(crate) struct Shim {
     pub(crate) has_failed: bool,
     /// Whether the daemon has taken the exit record.
     pub(crate) is_released: bool,
+    /// Dropped when the container was started: the zygote then has the CPUs for the next shim.
+    pub(crate) start: Option<OwnedFd>,
 }
 
 /// How long after a start the things that can wait are done.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Serves one container, beginning with a daemon's connection, until it is over.
-pub(crate) fn serve(signals: OwnedFd, first: OwnedFd, id: &str, layout: Option<Layout>) -> ExitCode {
+pub(crate) fn serve(
+    signals: OwnedFd,
+    first: OwnedFd,
+    id: &str,
+    layout: Option<Layout>,
+    start: Option<OwnedFd>,
+) -> ExitCode {
     let mut shim = Shim {
         layout,
         signals,
@@ -56,6 +64,7 @@ pub(crate) fn serve(signals: OwnedFd, first: OwnedFd, id: &str, layout: Option<L
         container: None,
         has_failed: false,
         is_released: false,
+        start,
     };
     let hello = rustix::process::getpid().as_raw_nonzero().get();
     shim.connections[0].send(&Hello { hello });

@@ -22,8 +22,8 @@ use sys::clone::Cloned;
 
 use crate::shim;
 
-/// How long no request must have come before the next shim is forked ahead: a start that is under way has the CPUs.
-const QUIET: Duration = Duration::from_millis(1);
+/// How long a start may be under way, and have the CPUs to itself, before the next shim is forked ahead all the same.
+const LONGEST_START: Duration = Duration::from_millis(30);
 
 /// Runs the zygote, and in its children the shims, until the end of the process.
 ///
@@ -40,14 +40,15 @@ pub fn zygote_main() -> ExitCode {
         socket,
         decoder: Decoder::default(),
         spare: None,
+        starting: None,
     };
     match zygote.run() {
         Ok(Role::Zygote) => ExitCode::SUCCESS,
         Ok(Role::Shim { connection, id }) => match shim::prepare() {
-            Ok(signals) => shim::serve(signals, connection, &id, layout),
+            Ok(signals) => shim::serve(signals, connection, &id, layout, None),
             Err(_) => ExitCode::FAILURE,
         },
-        Ok(Role::Spare(channel)) => wait_for_task(&channel, layout),
+        Ok(Role::Spare(channel)) => wait_for_task(channel, layout),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -69,6 +70,8 @@ struct Zygote {
     decoder: Decoder,
     /// The channel to the shim that waits.
     spare: Option<OwnedFd>,
+    /// The channel of the last one that waited; it closes its end when its container was started.
+    starting: Option<OwnedFd>,
 }
 
 impl Zygote {
@@ -103,16 +106,18 @@ impl Zygote {
         }
     }
 
-    /// Waits for the daemon; returns `false` when it was quiet and a spare shim is missing.
+    /// Waits for the daemon; returns `false` when it is time to fork the spare shim that is missing.
     fn wait(&self) -> Result<bool, FrameError> {
-        let quiet = Timespec {
+        let longest = Timespec {
             tv_sec: 0,
-            tv_nsec: i64::from(QUIET.subsec_nanos()),
+            tv_nsec: i64::from(LONGEST_START.subsec_nanos()),
         };
-        let timeout = self.spare.is_none().then_some(&quiet);
-        let mut fds = [PollFd::new(&self.socket, PollFlags::IN)];
+        let timeout = self.spare.is_none().then_some(&longest);
+        let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
+        let starting = self.starting.as_ref().filter(|_| self.spare.is_none());
+        fds.extend(starting.map(|starting| PollFd::new(starting, PollFlags::IN)));
         match rustix::event::poll(&mut fds, timeout) {
-            Ok(count) => Ok(count > 0),
+            Ok(_) => Ok(!fds[0].revents().is_empty()),
             Err(Errno::INTR) => Ok(true),
             Err(errno) => Err(FrameError::Socket { source: errno.into() }),
         }
@@ -125,6 +130,7 @@ impl Zygote {
             Ok(Cloned::Child) => Some(Role::Spare(theirs)),
             Ok(Cloned::Parent { .. }) => {
                 self.spare = Some(ours);
+                self.starting = None;
                 None
             }
             Err(_) => None,
@@ -133,14 +139,17 @@ impl Zygote {
 
     /// Hands a connection to the shim that waits; returns whether there was one.
     fn give_to_spare(&mut self, request: &SpawnRequest, connection: &OwnedFd) -> bool {
-        self.spare
-            .take()
-            .is_some_and(|spare| frame::send(spare.as_fd(), request, &[connection.as_fd()]).is_ok())
+        let Some(spare) = self.spare.take() else {
+            return false;
+        };
+        let is_given = frame::send(spare.as_fd(), request, &[connection.as_fd()]).is_ok();
+        self.starting = Some(spare);
+        is_given
     }
 }
 
 /// Runs a shim that was forked ahead of its request.
-fn wait_for_task(channel: &OwnedFd, layout: Option<Layout>) -> ExitCode {
+fn wait_for_task(channel: OwnedFd, layout: Option<Layout>) -> ExitCode {
     let Ok(signals) = shim::prepare() else {
         return ExitCode::FAILURE;
     };
@@ -149,7 +158,9 @@ fn wait_for_task(channel: &OwnedFd, layout: Option<Layout>) -> ExitCode {
     let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
     let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
     match (request, connection) {
-        (Ok(Some(request)), Some(connection)) => shim::serve(signals, connection, &request.id, layout),
+        (Ok(Some(request)), Some(connection)) => {
+            shim::serve(signals, connection, &request.id, layout, Some(channel))
+        }
         // The zygote has ended.
         (Ok(None), _) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
@@ -168,6 +179,8 @@ fn warm_up() {
         user: None,
         groups: Vec::new(),
         seccomp_filter: None,
+        joined: Vec::new(),
+        keep: None,
         init: false,
         stdin: false,
         stdin_once: false,

@@ -12,19 +12,11 @@ use serde_json::{Value, json};
 use crate::check::{self, Checked, InvalidError};
 use crate::config::{Config, HostConfig, Ulimit};
 use crate::devices::{self, Device};
+use crate::ids::{self, Ids};
 use crate::merge;
 use crate::mounts::{self, DefaultMounts, Mount, Shm};
 use crate::paths;
 use crate::resources::{self, Limitable};
-
-/// A range of host ids that are a container's 0, 1, 2, …
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ids {
-    /// The host id of the container's root.
-    pub base: u32,
-    /// How many.
-    pub count: u32,
-}
 
 /// Where a container gets one of its namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +80,8 @@ pub struct Facts<'a> {
     pub ulimits: &'a [Ulimit],
     /// Bytes of /dev/shm unless the container says otherwise.
     pub shm_size: u64,
+    /// Whether the host has a /dev/shm, which a container in the host's IPC namespace shares.
+    pub host_shm: bool,
 }
 
 /// The document cannot be made.
@@ -202,16 +196,22 @@ fn all_mounts(host: &HostConfig, facts: &Facts<'_>, checked: &Checked) -> Vec<Va
     let size = host.shm_size.filter(|&size| size > 0).unwrap_or(facts.shm_size);
     let shm = match (&namespaces.ipc, host.ipc_mode.as_str()) {
         (_, "none") => Shm::Absent,
-        (Namespace::Host, _) => Shm::Host,
-        (Namespace::Own | Namespace::At(_), _) => Shm::Own(size),
+        (Namespace::Host, _) if facts.host_shm => Shm::Host,
+        (Namespace::At(path), _) if let Some(process) = path.strip_suffix("/ns/ipc") => Shm::Of(process),
+        (_, _) => Shm::Own(size),
     };
     let mut all = mounts::defaults(DefaultMounts {
         writable_sys: host.privileged,
         writable_cgroup: host.privileged || checked.security.writable_cgroups,
         bind_sys: namespaces.user != Namespace::Host && namespaces.network == Namespace::Host,
         shm,
-        host_mqueue: namespaces.ipc == Namespace::Host,
     });
+    // Terminals belong to the group tty, unless that is nobody's in the container.
+    if facts.ids.as_ref().is_some_and(|ids| !ids.has_group(mounts::TTY_GROUP)) {
+        for options in all.iter_mut().filter_map(|mount| mount["options"].as_array_mut()) {
+            options.retain(|option| option != mounts::TTY_OPTION);
+        }
+    }
     // A mount that was asked for takes the place of a default one at the same path (`-v /x:/dev/shm`).
     all.retain(|default| {
         let place = default["destination"].as_str().unwrap_or_default();
@@ -254,10 +254,12 @@ fn linux(host: &HostConfig, facts: &Facts<'_>, checked: &Checked) -> Result<Valu
         "resources": limits,
         "devices": facts.devices.iter().map(Device::node).collect::<Vec<_>>(),
     });
-    if let (Some(ids), Namespace::Own) = (facts.ids, &facts.namespaces.user) {
-        let mapping = json!([{"containerID": 0, "hostID": ids.base, "size": ids.count}]);
-        linux["uidMappings"] = mapping.clone();
-        linux["gidMappings"] = mapping;
+    // Of a joined user namespace too: the runtime cannot read its map from outside.
+    if let (Some(ids), Namespace::Own | Namespace::At(_)) = (&facts.ids, &facts.namespaces.user) {
+        (linux["uidMappings"], linux["gidMappings"]) = ids.to_oci();
+    }
+    if !host.time_offsets.is_empty() {
+        linux["timeOffsets"] = ids::clocks_to_oci(&host.time_offsets);
     }
     if !host.sysctls.is_empty() {
         linux["sysctl"] = json!(host.sysctls);

@@ -7,6 +7,7 @@ use base::error::{Kind, Kinded};
 use crate::capabilities::{self, Granted};
 use crate::config::{Config, HostConfig};
 use crate::devices;
+use crate::ids;
 use crate::resources::{self, Limitable};
 use crate::security::{self, Security};
 use crate::sysctls;
@@ -79,9 +80,21 @@ pub fn check(
         ));
     }
     let security = security::parse(&host.security_opt)?;
-    let shares_network = host.network_mode == "host" || host.network_mode.starts_with("container:");
-    let shares_ipc = host.ipc_mode == "host" || host.ipc_mode.starts_with("container:");
+    let shares = |mode: &str| mode == "host" || mode.starts_with("container:") || mode.starts_with("ns:");
+    let (shares_network, shares_ipc) = (shares(&host.network_mode), shares(&host.ipc_mode));
     sysctls::check(&host.sysctls, !shares_ipc, !shares_network)?;
+    ids::check(host)?;
+    ids::check_clocks(&host.time_offsets)?;
+    for mode in [&host.network_mode, &host.pid_mode, &host.ipc_mode, &host.uts_mode] {
+        if let Some(path) = mode.strip_prefix("ns:")
+            && (!path.starts_with('/') || path.contains('\0'))
+        {
+            return fail(format!(
+                "invalid namespace \"{}\": ns: wants an absolute path",
+                shown(mode)
+            ));
+        }
+    }
     for ulimit in &host.ulimits {
         if !ULIMITS.contains(&ulimit.name.as_str()) {
             return fail(format!("invalid ulimit type: {}", shown(&ulimit.name)));
@@ -127,7 +140,7 @@ pub fn check(
     if host.auto_remove && !matches!(host.restart.name.as_str(), "" | "no") {
         return fail("can't create 'AutoRemove' container with restart policy".to_owned());
     }
-    if !matches!(host.uts_mode.as_str(), "" | "host") {
+    if !matches!(host.uts_mode.as_str(), "" | "host") && !host.uts_mode.starts_with("ns:") {
         return fail(format!("invalid UTS mode: {}", shown(&host.uts_mode)));
     }
     if !matches!(host.cgroupns_mode.as_str(), "" | "private" | "host") {
@@ -136,18 +149,21 @@ pub fn check(
     if !matches!(host.userns_mode.as_str(), "" | "host" | "private" | "auto") {
         return fail(format!("invalid USER mode: {}", shown(&host.userns_mode)));
     }
-    if !matches!(host.pid_mode.as_str(), "" | "private" | "host") && !host.pid_mode.starts_with("container:")
+    if !matches!(host.pid_mode.as_str(), "" | "private" | "host")
+        && !host.pid_mode.starts_with("container:")
+        && !host.pid_mode.starts_with("ns:")
     {
         return fail(format!("invalid PID mode: {}", shown(&host.pid_mode)));
     }
     if !matches!(
         host.ipc_mode.as_str(),
-        "" | "none" | "private" | "shareable" | "host"
+        "" | "none" | "private" | "shareable" | "persistent" | "host"
     ) && !host.ipc_mode.starts_with("container:")
+        && !host.ipc_mode.starts_with("ns:")
     {
         return fail(format!("invalid IPC mode: {}", shown(&host.ipc_mode)));
     }
-    if host.uts_mode == "host" && !config.hostname.is_empty() {
+    if (host.uts_mode == "host" || host.uts_mode.starts_with("ns:")) && !config.hostname.is_empty() {
         return fail("conflicting options: hostname and the UTS mode".to_owned());
     }
     if host.network_mode.starts_with("container:") && !config.hostname.is_empty() {

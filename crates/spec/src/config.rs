@@ -79,7 +79,7 @@ pub struct HostConfig {
     /// `--storage-opt`; refused for now unless empty.
     pub storage_opt: BTreeMap<String, String>,
 
-    /// `--network`: empty or `default`, `none`, `host`, `container:ID`.
+    /// `--network`: empty or `default`, `none`, `host`, `container:ID`, `ns:PATH`.
     pub network_mode: String,
     /// `-p`, as text for the refusal; `publish_all_ports` sets it as well.
     pub published_ports: Vec<String>,
@@ -96,14 +96,22 @@ pub struct HostConfig {
     /// `--link`; refused for now unless empty.
     pub links: Vec<String>,
 
-    /// `--pid`: empty, `host`, `container:ID`.
+    /// `--pid`: empty, `host`, `container:ID`, `ns:PATH`.
     pub pid_mode: String,
-    /// `--ipc`: empty, `none`, `private`, `shareable`, `host`, `container:ID`.
+    /// `--ipc`: empty, `none`, `private`, `shareable`, `persistent`, `host`, `container:ID`, `ns:PATH`.
     pub ipc_mode: String,
-    /// `--uts`: empty or `host`.
+    /// `--uts`: empty, `host` or `ns:PATH`.
     pub uts_mode: String,
     /// `--userns`: empty (the daemon's default), `host`, `private`.
     pub userns_mode: String,
+    /// `--uidmap`: the user ids of a user namespace of its own; empty: a range that the engine gives out.
+    pub uid_maps: Vec<IdMap>,
+    /// `--gidmap`; one of the two lists alone is meant for both.
+    pub gid_maps: Vec<IdMap>,
+    /// `--time-offset`: a clock (`boottime`, `monotonic`) → nanoseconds.
+    pub time_offsets: BTreeMap<String, i64>,
+    /// `--keep-ns`: whether its UTS, IPC, network and user namespaces outlive its PID 1.
+    pub keep_namespaces: bool,
     /// `--cgroupns`: empty, `private`, `host`.
     pub cgroupns_mode: String,
     /// `--cgroup-parent`; empty: the daemon's.
@@ -155,6 +163,20 @@ pub struct HostConfig {
     pub auto_remove: bool,
     /// `--cidfile`'s path, kept for inspect.
     pub container_id_file: String,
+    /// The terminal's first size (rows, columns).
+    pub console_size: Option<(u16, u16)>,
+}
+
+/// `--uidmap` and `--gidmap`: a range of ids of a user namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdMap {
+    /// The first id inside.
+    pub container: u32,
+    /// The host's id that it is.
+    pub host: u32,
+    /// How many follow one another.
+    pub size: u32,
 }
 
 /// `--rootfs DIR` or `--rootfs DIR:O`.

@@ -10,6 +10,7 @@ pub mod build;
 pub mod capabilities;
 pub mod check;
 mod devices;
+mod ids;
 pub mod merge;
 pub mod mounts;
 pub mod paths;
@@ -17,7 +18,8 @@ pub mod resources;
 pub mod security;
 pub mod sysctls;
 
-pub use build::{BuildError, Facts, Ids, Namespace, Namespaces, build};
+pub use build::{BuildError, Facts, Namespace, Namespaces, build};
 pub use check::{Checked, InvalidError, check};
 pub use devices::{Device, DeviceType};
+pub use ids::Ids;
 pub use merge::{command_line, environment, merge};

@@ -90,9 +90,15 @@ impl Mount {
     }
 }
 
+/// The group of terminals, as the distributions number it.
+pub(crate) const TTY_GROUP: u32 = 5;
+
+/// The option of devpts that gives terminals to [`TTY_GROUP`].
+pub(crate) const TTY_OPTION: &str = "gid=5";
+
 /// What decides about the default mounts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct DefaultMounts {
+pub(crate) struct DefaultMounts<'a> {
     /// Whether /sys is writable (privileged).
     pub(crate) writable_sys: bool,
     /// Whether the cgroup's files are writable.
@@ -100,24 +106,24 @@ pub(crate) struct DefaultMounts {
     /// Whether /sys is mounted by bind: the network namespace belongs to another user namespace.
     pub(crate) bind_sys: bool,
     /// What /dev/shm is.
-    pub(crate) shm: Shm,
-    /// Whether the host's message queues are seen.
-    pub(crate) host_mqueue: bool,
+    pub(crate) shm: Shm<'a>,
 }
 
 /// What /dev/shm is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Shm {
+pub(crate) enum Shm<'a> {
     /// Memory of this many bytes.
     Own(u64),
     /// The host's.
     Host,
+    /// That of the container with this process (`/proc/PID`).
+    Of(&'a str),
     /// Nothing.
     Absent,
 }
 
 /// Returns docker's default mounts, in order.
-pub(crate) fn defaults(facts: DefaultMounts) -> Vec<Value> {
+pub(crate) fn defaults(facts: DefaultMounts<'_>) -> Vec<Value> {
     let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": source, "options": options});
     let access = |writable| if writable { "rw" } else { "ro" };
     let mut all = vec![
@@ -138,7 +144,7 @@ pub(crate) fn defaults(facts: DefaultMounts) -> Vec<Value> {
                 "newinstance",
                 "ptmxmode=0666",
                 "mode=0620",
-                "gid=5",
+                TTY_OPTION,
             ],
         ),
     ];
@@ -163,21 +169,13 @@ pub(crate) fn defaults(facts: DefaultMounts) -> Vec<Value> {
         "cgroup",
         &[access(facts.writable_cgroup), "nosuid", "noexec", "nodev"],
     ));
-    if facts.host_mqueue {
-        all.push(mount(
-            "/dev/mqueue",
-            "bind",
-            "/dev/mqueue",
-            &["bind", "rprivate", "nosuid", "noexec", "nodev"],
-        ));
-    } else {
-        all.push(mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "noexec", "nodev"],
-        ));
-    }
+    // Shows the queues of the IPC namespace in which it is mounted, also those of the host, which may not have it mounted.
+    all.push(mount(
+        "/dev/mqueue",
+        "mqueue",
+        "mqueue",
+        &["nosuid", "noexec", "nodev"],
+    ));
     match facts.shm {
         Shm::Own(size) => all.push(mount(
             "/dev/shm",
@@ -186,6 +184,8 @@ pub(crate) fn defaults(facts: DefaultMounts) -> Vec<Value> {
             &["nosuid", "noexec", "nodev", "mode=1777", &format!("size={size}")],
         )),
         Shm::Host => all.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"])),
+        // A word of our own: the runtime takes the mount from that process's mount namespace.
+        Shm::Of(process) => all.push(mount("/dev/shm", "shm", process, &["nosuid", "noexec", "nodev"])),
         Shm::Absent => {}
     }
     all

@@ -15,7 +15,7 @@ use oci::rootfs::Rootfs;
 use oci::{ChainId, Digest};
 
 use crate::add_layer::{AddError, LayerSource, add_layer};
-use crate::driver::{Base, Committed, CopyOutcome, Driver, SnapshotOptions};
+use crate::driver::{Base, Committed, CopyOutcome, Driver, Owners, SnapshotOptions};
 use crate::error::StorageError;
 
 /// Opens the driver under test in a data root.
@@ -46,7 +46,7 @@ pub fn run(open: Open<'_>, show: Show<'_>, scratch: &Path) {
 /// Not persistent, no user namespace.
 const PLAIN: SnapshotOptions = SnapshotOptions {
     volatile: false,
-    owner_base: None,
+    owners: None,
     size: None,
 };
 
@@ -532,7 +532,11 @@ mod tests {
         let container = container();
         let options = SnapshotOptions {
             volatile: true,
-            owner_base: Some(0x1000_0000),
+            owners: Some(Owners {
+            uid: 0x1000_0000,
+            gid: 0x1000_0000,
+            count: 65_536,
+        }),
             size: None,
         };
         driver
@@ -604,7 +608,11 @@ mod tests {
         plain.add(&driver);
         let container = container();
         let options = SnapshotOptions {
-            owner_base: Some(65_536),
+            owners: Some(Owners {
+            uid: 65_536,
+            gid: 65_536,
+            count: 65_536,
+        }),
             ..PLAIN
         };
         driver

@@ -183,13 +183,24 @@ pub enum Base<'a> {
     Directory(&'a Path),
 }
 
+/// The host ids that are 0, 1, 2, … in a container's user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owners {
+    /// The user id of its root.
+    pub uid: u32,
+    /// The group id of its root.
+    pub gid: u32,
+    /// How many ids of both kinds follow one another.
+    pub count: u32,
+}
+
 /// How a snapshot is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotOptions {
     /// Whether the writable part dies with the container, so that syncing it is pointless (`--rm`).
     pub volatile: bool,
-    /// The host id that is 0 in the container's user namespace; `None` without one.
-    pub owner_base: Option<u32>,
+    /// The host ids of the container's user namespace; `None` without one.
+    pub owners: Option<Owners>,
     /// A size limit in bytes (`--storage-opt size=`). Neither driver can enforce one here, so it is an error.
     pub size: Option<u64>,
 }

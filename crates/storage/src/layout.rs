@@ -75,7 +75,7 @@ impl SnapshotFacts {
             layers,
             directory,
             volatile: options.volatile,
-            owner_base: options.owner_base,
+            owner_base: options.owners.map(|owners| owners.uid),
         }
     }
 }

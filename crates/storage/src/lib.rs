@@ -23,7 +23,7 @@ pub mod conformance;
 
 pub use add_layer::{AddError, LayerSource, add_layer};
 pub use driver::{
-    Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, SnapshotOptions, Staging, SweepReport,
-    Usage, open,
+    Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, Owners, SnapshotOptions, Staging,
+    SweepReport, Usage, open,
 };
 pub use error::StorageError;

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 
 use crate::base_directory::BaseDirectory;
 use crate::driver::{
-    Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, SnapshotOptions, Staging, SweepReport,
-    Usage,
+    Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, Owners, SnapshotOptions, Staging,
+    SweepReport, Usage,
 };
 use crate::error::StorageError;
 use crate::layout::{Layout, SnapshotFacts};
@@ -21,8 +21,6 @@ use crate::{merge, tree};
 
 /// Most lower directories of one mount (kernel 6.8 and later: "too many lower directories, limit is 500").
 const MAX_LOWERS: usize = 500;
-/// Ids in one container's user namespace.
-const NAMESPACE_IDS: u32 = 65_536;
 
 /// The driver.
 #[derive(Debug)]
@@ -127,7 +125,7 @@ impl Driver for Overlay {
                 parent.as_fd(),
                 root.as_fd(),
                 hidden.as_deref(),
-                options.owner_base,
+                options.owners,
             );
             made.map_err(StorageError::step("make the writable directory in", staging))
         })
@@ -194,7 +192,7 @@ fn make_upper(
     parent: BorrowedFd<'_>,
     below: BorrowedFd<'_>,
     hidden: Option<&Path>,
-    owner_base: Option<u32>,
+    owners: Option<Owners>,
 ) -> std::io::Result<()> {
     for name in ["work", "upper"] {
         match mkdirat(parent, name, Mode::from(0o700)) {
@@ -204,7 +202,7 @@ fn make_upper(
         }
     }
     let upper = tree::open_directory(parent, c"upper")?;
-    own_like(upper.as_fd(), below, owner_base)?;
+    own_like(upper.as_fd(), below, owners)?;
     let Some(hidden) = hidden else {
         return Ok(());
     };
@@ -219,7 +217,7 @@ fn make_upper(
         mkdirat(&upper, &name, Mode::from(0o700))?;
         upper = tree::open_directory(&upper, &name)?;
         below = tree::open_directory(&below, &name)?;
-        own_like(upper.as_fd(), below.as_fd(), owner_base)?;
+        own_like(upper.as_fd(), below.as_fd(), owners)?;
     }
     Ok(())
 }
@@ -227,19 +225,23 @@ fn make_upper(
 fn own_like(
     directory: BorrowedFd<'_>,
     model: BorrowedFd<'_>,
-    owner_base: Option<u32>,
+    owners: Option<Owners>,
 ) -> std::io::Result<()> {
     let stat = fstat(model)?;
-    let shift = |id: u32| match owner_base {
-        None => id,
-        // An owner outside of the namespace cannot be shown there; root can at least change it.
-        Some(base) if id >= NAMESPACE_IDS => base,
-        Some(base) => base.saturating_add(id),
+    let (uid, gid) = match owners {
+        None => (stat.st_uid, stat.st_gid),
+        Some(owners) => {
+            // An owner outside of the namespace cannot be shown there; root can at least change it.
+            let shift = |base: u32, id: u32| {
+                if id < owners.count {
+                    base.saturating_add(id)
+                } else {
+                    base
+                }
+            };
+            (shift(owners.uid, stat.st_uid), shift(owners.gid, stat.st_gid))
+        }
     };
-    fchown(
-        directory,
-        Some(Uid::from_raw(shift(stat.st_uid))),
-        Some(Gid::from_raw(shift(stat.st_gid))),
-    )?;
+    fchown(directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     Ok(fchmod(directory, Mode::from(stat.st_mode & 0o7777))?)
 }

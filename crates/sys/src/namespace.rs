@@ -4,7 +4,7 @@
     reason = "rustix's setns takes only link files, its unshare is marked unsafe"
 )]
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::clone::CloneFlags;
 use crate::error::{SyscallError, call, check};
@@ -25,4 +25,19 @@ pub fn unshare(kinds: CloneFlags) -> Result<(), SyscallError> {
     // SAFETY: `CloneFlags` has only namespaces, so no table shared with another thread is split.
     let value = unsafe { libc::syscall(libc::SYS_unshare, kinds.bits()) };
     call!(check(value), "unshare({:#x})", kinds.bits()).map(drop)
+}
+
+/// `NS_GET_USERNS` of linux/nsfs.h: `_IO(0xb7, 0x1)`.
+const GET_OWNER: libc::Ioctl = 0xb701;
+
+/// Returns the user namespace that owns the namespace of the link file `fd`. Fails with `EPERM` when it is not the
+/// caller's or one below it.
+pub fn owner(fd: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
+    let raw = fd.as_raw_fd();
+    // SAFETY: takes no argument, so no pointer.
+    let value = unsafe { libc::ioctl(raw, GET_OWNER) };
+    let owner = call!(check(value.into()), "ioctl({raw}, NS_GET_USERNS)")?;
+    let owner = libc::c_int::try_from(owner).unwrap_or(-1);
+    // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner) })
 }

@@ -6,8 +6,9 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
 
@@ -293,6 +294,31 @@ fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), SyscallErro
     call!(check(value.into()), "prctl({option}, {argument})").map(drop)
 }
 
+/// Opens the directory of process `pid` in /proc. It stays that process's: nothing can be opened through it any more when
+/// the process is gone, also when its number is another's by then.
+pub fn open_directory(pid: i32) -> Result<OwnedFd, SyscallError> {
+    let path = format!("/proc/{pid}");
+    call!(
+        rustix::fs::open(&*path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+        "open({path})"
+    )
+}
+
+/// Returns when the process of such a directory was made, in clock ticks since boot (field 22 of proc(5)'s `stat`);
+/// `None` if it is gone or only waits to be reaped.
+pub fn start_time(directory: impl AsFd) -> Option<u64> {
+    use std::io::Read;
+    let file = rustix::fs::openat(directory, "stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = String::new();
+    std::fs::File::from(file).read_to_string(&mut text).ok()?;
+    // The second field, the name, may hold anything, also spaces and parentheses.
+    let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
 /// Sets the title that `ps` shows, by overwriting the process's own argument area; longer titles are cut.
 ///
 /// Only for a process whose `argv` memory is not read any more (the zygote's children). Returns whether it worked.
@@ -333,6 +359,16 @@ mod tests {
     fn codes_are_those_of_a_shell() {
         assert_eq!(Ended::Exited(3).code(), 3);
         assert_eq!(Ended::Signaled(9).code(), 137);
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let own = open_directory(std::process::id().try_into().unwrap()).unwrap();
+        assert!(start_time(&own).is_some());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let directory = open_directory(child.id().try_into().unwrap()).unwrap();
+        child.wait().unwrap();
+        assert_eq!(start_time(&directory), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod limits;
 mod mounts;
 mod restart;
 // What must never happen.
+mod confinement;
+mod probe;
 mod security;
 mod survival;
 // Who else talks to us.

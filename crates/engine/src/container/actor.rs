@@ -29,13 +29,24 @@ pub(crate) enum Command {
     MarkStopped(oneshot::Sender<()>),
     /// Remove it.
     Remove(RemoveRequest, oneshot::Sender<Result<(), RemoveError>>),
-    /// A shim of an earlier daemon was found (or not): go on from there.
-    Adopt(Option<ShimConnection>, oneshot::Sender<()>),
+    /// An earlier daemon ran it: go on from what is found.
+    Adopt(Found, oneshot::Sender<()>),
     /// Change its limits in the cgroup, its record and its policy.
     Update(
         Box<super::update::Change>,
         oneshot::Sender<Result<(), ChangeError>>,
     ),
+}
+
+/// What is found of a container that ran when the last daemon ended.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Its shim.
+    Shim(ShimConnection),
+    /// No shim: it was killed, or has written how the container ended.
+    Nothing,
+    /// Another boot of the machine.
+    OtherBoot,
 }
 
 /// Returns the container's queue; its actor is made when there is none yet.
@@ -113,8 +124,8 @@ impl Actor {
                 finish::mark_stopped(self).await;
                 reply.send(()).ok();
             }
-            Command::Adopt(shim, reply) => {
-                finish::adopt(self, shim).await;
+            Command::Adopt(found, reply) => {
+                finish::adopt(self, found).await;
                 reply.send(()).ok();
             }
             Command::Update(change, reply) => drop(reply.send(super::update::apply(self, *change).await)),

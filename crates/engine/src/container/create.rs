@@ -12,7 +12,7 @@ use base::error::{Kind, Kinded, chain};
 use base::id::ContainerId;
 use db::ContainerRow;
 use image::Image;
-use storage::{Base, SnapshotOptions};
+use storage::{Base, Owners, SnapshotOptions};
 
 use super::mounts::{self, Plan};
 use super::namespaces::{self, User};
@@ -139,7 +139,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     let name = reserve_name(engine, name, &undo.id)?;
     undo.name = Some(name.clone());
     let (slot, user_base) = match &user {
-        User::Host => (None, None),
+        User::Host | User::Mapped => (None, None),
         User::Own => {
             let slot = engine
                 .registry
@@ -150,9 +150,11 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
             (Some(slot), Some(slot_base(slot)))
         }
         User::Of(target) => {
-            let base = target.record().user_base;
-            base.inspect(|&base| engine.registry.use_base(base));
-            (None, base)
+            let record = target.record();
+            record.user_base.inspect(|&base| engine.registry.use_base(base));
+            host.uid_maps.clone_from(&record.host.uid_maps);
+            host.gid_maps.clone_from(&record.host.gid_maps);
+            (None, record.user_base)
         }
     };
     undo.user_base = user_base;
@@ -432,7 +434,14 @@ pub(crate) fn taken(name: &str, error: ReserveError) -> CreateError {
 async fn create_snapshot(engine: &Arc<Engine>, id: &ContainerId, record: &Record) -> Result<(), CreateError> {
     let options = SnapshotOptions {
         volatile: record.host.auto_remove,
-        owner_base: record.user_base,
+        owners: record.ids().map(|ids| {
+            let (uid, gid) = ids.root();
+            Owners {
+                uid,
+                gid,
+                count: ids.first_range(),
+            }
+        }),
         size: None,
     };
     let work = {

@@ -429,7 +429,7 @@ fn request(
         .find(|directory| !directory.is_empty())
         .map_or("/", String::as_str);
     // The same capabilities as the container has, at most; the shim gives a privileged one all of its namespace.
-    let available = record.user_base.is_none().then_some(&engine.host.capabilities);
+    let available = (!record.has_own_users()).then_some(&engine.host.capabilities);
     let granted = spec::check(config, &record.host, &engine.host.limitable, available)
         .map(|checked| checked.capabilities.names)
         .unwrap_or_default();

@@ -14,7 +14,7 @@ use shim_api::client::ShimConnection;
 use shim_api::message::Event;
 use shim_api::task::{ExitRecord, RestartPolicy};
 
-use super::actor::{Actor, back_off};
+use super::actor::{Actor, Found, back_off};
 use super::record::Container;
 use super::remove::RemoveRequest;
 use super::state::{Happening, next};
@@ -98,21 +98,11 @@ pub(crate) async fn on_lost_shim(actor: &mut Actor) {
     if !view.status.is_running() {
         return;
     }
-    let written = exit_record(&actor.engine, &actor.container)
-        .filter(|record| view.started_at.is_never() || record.started_at >= view.started_at);
-    if let Some(record) = written {
+    if let Some(record) = last_record(actor) {
         return ended(actor, &record).await;
     }
     clean(actor);
-    let record = ExitRecord {
-        code: 137,
-        signal: Some(crate::signal::KILL),
-        oom_killed: false,
-        started_at: view.started_at,
-        finished_at: Timestamp::now(),
-        restart_count: view.restart_count,
-        error: None,
-    };
+    let record = killed(actor);
     let policy = task::restart_policy(&actor.container.record().host.restart);
     let stopped = actor.container.stopped.load(Ordering::Relaxed);
     let again = match policy {
@@ -134,6 +124,27 @@ pub(crate) async fn on_lost_shim(actor: &mut Actor) {
         actor.failures += 1;
     } else {
         ended(actor, &record).await;
+    }
+}
+
+/// Returns how the present run ended, if its shim has written it.
+fn last_record(actor: &Actor) -> Option<ExitRecord> {
+    let started_at = actor.container.view().started_at;
+    exit_record(&actor.engine, &actor.container)
+        .filter(|record| started_at.is_never() || record.started_at >= started_at)
+}
+
+/// Returns the end of a run that nobody saw.
+fn killed(actor: &Actor) -> ExitRecord {
+    let view = actor.container.view();
+    ExitRecord {
+        code: 137,
+        signal: Some(crate::signal::KILL),
+        oom_killed: false,
+        started_at: view.started_at,
+        finished_at: Timestamp::now(),
+        restart_count: view.restart_count,
+        error: None,
     }
 }
 
@@ -297,9 +308,15 @@ pub(crate) fn exit_record(engine: &Engine, container: &Container) -> Option<Exit
 }
 
 /// Goes on with a container that ran when the last daemon ended: with its shim, or with what its shim left.
-pub(crate) async fn adopt(actor: &mut Actor, shim: Option<ShimConnection>) {
-    let Some(shim) = shim else {
-        return on_lost_shim(actor).await;
+pub(crate) async fn adopt(actor: &mut Actor, found: Found) {
+    let shim = match found {
+        Found::Shim(shim) => shim,
+        Found::Nothing => return on_lost_shim(actor).await,
+        Found::OtherBoot => {
+            let record = last_record(actor).unwrap_or_else(|| killed(actor));
+            clean(actor);
+            return ended(actor, &record).await;
+        }
     };
     let events = match shim.subscribe().await {
         Ok(events) => events,

@@ -29,12 +29,13 @@ pub(crate) fn directory(engine: &Engine, own: &Path, record: &Record) -> PathBuf
 pub(crate) fn write(directory: &Path, hostname: &str, record: &Record) -> Result<(), FileError> {
     let host_network = record.host.network_mode == "host";
     let missing = |name: &str| !directory.join(name).exists();
+    let ids = record.ids().map(|ids| ids.root());
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
         write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
         // The container's root owns them, so that they need no idmapped mount.
-        match record.user_base {
-            Some(base) => std::os::unix::fs::chown(&path, Some(base), Some(base))
+        match &ids {
+            Some((user, group)) => std::os::unix::fs::chown(&path, Some(*user), Some(*group))
                 .map_err(|source| FileError::new("change the owner of", &path, source)),
             None => Ok(()),
         }
@@ -68,7 +69,7 @@ pub(crate) fn mounts(directory: &Path, record: &Record) -> Vec<Mount> {
             recursive: false,
             read_only_recursive: false,
             propagation: "rprivate".to_owned(),
-            plain_ids: record.user_base.is_some(),
+            plain_ids: record.has_own_users(),
         })
         .collect()
 }

@@ -64,8 +64,8 @@ pub struct Details {
     pub size_rw: Option<u64>,
     /// Bytes of the whole root file system, if asked for.
     pub size_root_fs: Option<u64>,
-    /// The host id of the container's root user; `None` without a user namespace of its own.
-    pub host_uid: Option<u32>,
+    /// Its ids; `None` in the host's user namespace.
+    pub ids: Option<spec::Ids>,
 }
 
 /// Returns everything that is known of a container; `size` counts its bytes, which takes a walk.
@@ -100,7 +100,7 @@ pub async fn inspect(engine: &Arc<Engine>, name: &str, size: bool) -> Result<Det
         exec_ids: exec::running(engine, &container),
         size_rw,
         size_root_fs,
-        host_uid: record.user_base,
+        ids: record.ids(),
         view,
     })
 }

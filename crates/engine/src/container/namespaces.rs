@@ -2,19 +2,24 @@
 
 use std::sync::Arc;
 
-use spec::{Namespace, Namespaces};
+use oci_spec::runtime::LinuxNamespaceType;
+use shim_api::task::JoinedProcess;
+use spec::{Ids, Namespace, Namespaces};
 
 use super::record::Container;
 use super::view::Status;
 use crate::Engine;
 use crate::config::{Config, HostConfig};
 use crate::daemon::UserNamespaceDefault;
+use crate::registry::FIRST_ID;
 
 /// The user namespace of a container to be.
 #[derive(Clone, Debug)]
 pub(crate) enum User {
-    /// Its own.
+    /// Its own, with a range of ids that is given out for it.
     Own,
+    /// Its own, with the ids that were asked for.
+    Mapped,
     /// The host's.
     Host,
     /// That of a container whose other namespaces it joins.
@@ -37,10 +42,10 @@ pub(crate) fn decide(
             "the container has no network but loopback: bridge networks are not part of this version of Berth".to_owned(),
         ),
         "none" | "host" => {}
-        mode if mode.starts_with("container:") => {}
+        mode if mode.starts_with("container:") || mode.starts_with("ns:") => {}
         mode => {
             return Err(format!(
-                "network \"{}\" cannot be joined: networks other than none, host and container:ID are not part of this version of Berth",
+                "network \"{}\" cannot be joined: networks other than none, host, container:ID and ns:PATH are not part of this version of Berth",
                 mode.chars().take(80).filter(|c| !c.is_control()).collect::<String>()
             ));
         }
@@ -63,20 +68,21 @@ pub(crate) fn decide(
                     target.id
                 ));
             }
-            warnings
-                .push("/dev/shm is not shared with the container whose IPC namespace is joined".to_owned());
         }
-        let base = |container: &Container| container.record().user_base;
-        if joined.as_ref().is_some_and(|other| base(other) != base(&target)) {
+        let ids = |container: &Container| container.record().ids();
+        if joined.as_ref().is_some_and(|other| ids(other) != ids(&target)) {
             return Err(
                 "the containers whose namespaces are joined have different user namespaces".to_owned(),
             );
         }
         joined = Some(target);
     }
+    // A foreign namespace of processes or of IPC objects is nothing without rights in the user namespace that owns it;
+    // a foreign network or host name is.
+    let is_foreign = |mode: &str| mode == "host" || mode.starts_with("ns:");
     let shares_host = host.network_mode == "host"
-        || host.pid_mode == "host"
-        || host.ipc_mode == "host"
+        || is_foreign(&host.pid_mode)
+        || is_foreign(&host.ipc_mode)
         || host.uts_mode == "host"
         || host.cgroupns_mode == "host";
     let private_wanted = matches!(host.userns_mode.as_str(), "private" | "auto");
@@ -87,32 +93,92 @@ pub(crate) fn decide(
         );
     }
     let default_host = engine.config.user_namespace == UserNamespaceDefault::Host;
+    check_kept(host, joined.is_some())?;
+    if let Some(ids) = Ids::requested(host) {
+        if host.userns_mode == "host" || host.privileged || shares_host || joined.is_some() {
+            return Err(
+                "--uidmap and --gidmap cannot be combined with --privileged, --userns=host or a namespace of the host or of another container"
+                    .to_owned(),
+            );
+        }
+        if ids.last_host_id() >= FIRST_ID {
+            return Err(format!(
+                "--uidmap and --gidmap can name host ids below {FIRST_ID}: those from there on are given out for containers without maps"
+            ));
+        }
+        return Ok(User::Mapped);
+    }
     let wants_host =
         host.userns_mode == "host" || host.privileged || shares_host || (default_host && !private_wanted);
     match joined {
-        Some(target) if wants_host && target.record().user_base.is_some() && !default_host => Err(
+        Some(target) if wants_host && target.record().ids().is_some() && !default_host => Err(
             "a container that shares namespaces of the host cannot join one with a user namespace of its own"
                 .to_owned(),
         ),
-        Some(target) if target.record().user_base.is_some() => Ok(User::Of(target)),
+        Some(target) if target.record().ids().is_some() => Ok(User::Of(target)),
         Some(_) => Ok(User::Host),
         None if wants_host => Ok(User::Host),
         None => Ok(User::Own),
     }
 }
 
-/// Returns the namespaces for a start; the containers that are joined must run.
+/// Checks `--keep-ns` and `--ipc=persistent`.
+fn check_kept(host: &HostConfig, joins: bool) -> Result<(), Refused> {
+    let flag = match (host.keep_namespaces, host.ipc_mode.as_str()) {
+        (true, _) => "--keep-ns",
+        (false, "persistent") => "--ipc=persistent",
+        (false, _) => return Ok(()),
+    };
+    if host.auto_remove {
+        return Err(format!("conflicting options: cannot specify both {flag} and --rm"));
+    }
+    if joins {
+        return Err(format!(
+            "{flag} cannot be combined with a namespace of another container"
+        ));
+    }
+    let has_own = [&host.uts_mode, &host.ipc_mode, &host.network_mode]
+        .into_iter()
+        .any(|mode| mode != "host" && !mode.starts_with("ns:"));
+    match has_own {
+        true => Ok(()),
+        false => Err(format!(
+            "{flag} has nothing to keep: every namespace is the host's or another's"
+        )),
+    }
+}
+
+/// Returns which of a container's namespaces outlive its PID 1: the user namespace first, which owns the others.
+pub(crate) fn kept(host: &HostConfig, namespaces: &Namespaces) -> Vec<LinuxNamespaceType> {
+    let keeps_ipc = host.keep_namespaces || host.ipc_mode == "persistent";
+    let all = [
+        (LinuxNamespaceType::User, keeps_ipc, &namespaces.user),
+        (LinuxNamespaceType::Uts, host.keep_namespaces, &namespaces.uts),
+        (LinuxNamespaceType::Ipc, keeps_ipc, &namespaces.ipc),
+        (LinuxNamespaceType::Network, host.keep_namespaces, &namespaces.network),
+    ];
+    all.into_iter()
+        .filter(|(_, wanted, namespace)| *wanted && **namespace == Namespace::Own)
+        .map(|(kind, ..)| kind)
+        .collect()
+}
+
+/// Returns the namespaces for a start, and the processes that they are those of; the containers that are joined must run.
 pub(crate) fn resolve(
     engine: &Engine,
     host: &HostConfig,
-    user_base: Option<u32>,
-) -> Result<Namespaces, Refused> {
-    let mut user = if user_base.is_some() {
+    ids: Option<&Ids>,
+) -> Result<(Namespaces, Vec<JoinedProcess>), Refused> {
+    let mut joined: Vec<JoinedProcess> = Vec::new();
+    let mut user = if ids.is_some() {
         Namespace::Own
     } else {
         Namespace::Host
     };
     let mut join = |mode: &str, file: &str| -> Result<Namespace, Refused> {
+        if let Some(path) = mode.strip_prefix("ns:") {
+            return Ok(Namespace::At(path.to_owned()));
+        }
         match mode {
             "host" => Ok(Namespace::Host),
             mode => match mode.strip_prefix("container:") {
@@ -120,7 +186,12 @@ pub(crate) fn resolve(
                 Some(name) => {
                     let target = engine.registry.find(name).map_err(|error| error.to_string())?;
                     let view = target.view();
-                    if view.pid == 0 || !view.status.has_process() {
+                    let start_time = || {
+                        let directory = sys::process::open_directory(view.pid).ok()?;
+                        sys::process::start_time(directory)
+                    };
+                    let running = view.pid != 0 && view.status.has_process();
+                    let Some(start_time) = running.then(start_time).flatten() else {
                         let doing = if view.status == Status::Restarting {
                             "restarting"
                         } else {
@@ -130,12 +201,19 @@ pub(crate) fn resolve(
                             "cannot join namespace of a {doing} container: {}",
                             target.id
                         ));
-                    }
-                    if target.record().user_base != user_base {
+                    };
+                    if target.record().ids().as_ref() != ids {
                         return Err(format!("container {} has another user namespace", target.id));
                     }
-                    if user_base.is_some() {
+                    if ids.is_some() {
                         user = Namespace::At(format!("/proc/{}/ns/user", view.pid));
+                    }
+                    let process = JoinedProcess {
+                        pid: view.pid,
+                        start_time,
+                    };
+                    if !joined.contains(&process) {
+                        joined.push(process);
                     }
                     Ok(Namespace::At(format!("/proc/{}/ns/{file}", view.pid)))
                 }
@@ -147,14 +225,15 @@ pub(crate) fn resolve(
     let ipc = join(&host.ipc_mode, "ipc")?;
     let uts = join(&host.uts_mode, "uts")?;
     let cgroup = join(&host.cgroupns_mode, "cgroup")?;
-    Ok(Namespaces {
+    let namespaces = Namespaces {
         user,
         pid,
         ipc,
         uts,
         network,
         cgroup,
-    })
+    };
+    Ok((namespaces, joined))
 }
 
 /// Returns the host name inside.

@@ -7,6 +7,7 @@ use base::id::ContainerId;
 use oci::ChainId;
 use serde::{Deserialize, Serialize};
 use shim_api::client::{Attach, ShimConnection};
+use spec::Ids;
 use spec::mounts::Mount;
 use tokio::sync::{mpsc, watch};
 
@@ -14,6 +15,7 @@ use super::actor::Command;
 use super::inspect::MountPoint;
 use super::view::{Exit, Status, View};
 use crate::config::{Config, HostConfig};
+use crate::registry::SLOT_SIZE;
 
 /// What a container is: recorded at its creation, changed by `update` only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +30,8 @@ pub(crate) struct Record {
     pub(crate) image_id: String,
     /// The image's layers, lowest first.
     pub(crate) layers: Vec<ChainId>,
-    /// The host id of its root; `None` in the host's user namespace.
+    /// The first of the ids that were given out for it; `None` in the host's user namespace, or with ids that were asked
+    /// for.
     pub(crate) user_base: Option<u32>,
     /// Its mounts.
     pub(crate) mounts: Vec<MountRecord>,
@@ -37,6 +40,21 @@ pub(crate) struct Record {
     /// The log driver's options.
     #[serde(default)]
     pub(crate) log_options: std::collections::BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Returns its ids; `None` in the host's user namespace.
+    pub(crate) fn ids(&self) -> Option<Ids> {
+        match self.user_base {
+            Some(base) => Some(Ids::range(base, SLOT_SIZE)),
+            None => Ids::requested(&self.host),
+        }
+    }
+
+    /// Returns whether its user namespace is not the host's.
+    pub(crate) fn has_own_users(&self) -> bool {
+        self.user_base.is_some() || Ids::requested(&self.host).is_some()
+    }
 }
 
 /// A mount that was resolved at creation.
@@ -147,6 +165,7 @@ impl Container {
             restart_count: state.restart_count,
             exits: 0,
             gone: false,
+            removal_error: None,
         };
         Self {
             id,
@@ -181,6 +200,15 @@ impl Container {
     /// Returns the connection to its shim.
     pub(crate) fn shim(&self) -> Option<ShimConnection> {
         self.streams().shim.clone()
+    }
+
+    /// Returns whether a client is attached and waits for the start; those that have left are forgotten.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let mut streams = self.streams();
+        streams
+            .pending
+            .retain(|attach| !sys::socket::is_hung_up(&attach.stream));
+        !streams.pending.is_empty()
     }
 
     /// Publishes a changed snapshot.

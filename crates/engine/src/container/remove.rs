@@ -123,7 +123,10 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
             });
         }
     }
-    container.publish(|view| view.status = next(view.status, Happening::RemovalBegan).unwrap_or(view.status));
+    container.publish(|view| {
+        view.status = next(view.status, Happening::RemovalBegan).unwrap_or(view.status);
+        view.removal_error = None;
+    });
     let record = container.record();
     if request.volumes {
         for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
@@ -142,14 +145,16 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     }
     failpoint::reached("remove.volumes");
     if let Err(error) = engine.write(|batch| batch.remove_container(container.id.as_str())) {
-        container.publish(|view| {
-            view.status = next(view.status, Happening::RemovalFailed).unwrap_or(Status::Dead);
-        });
-        return Err(RemoveError::Step {
+        let error = RemoveError::Step {
             doing: "forget",
             id: container.id.to_string(),
             source: Box::new(error),
+        };
+        container.publish(|view| {
+            view.status = next(view.status, Happening::RemovalFailed).unwrap_or(Status::Dead);
+            view.removal_error = Some(base::error::chain(&error).to_string());
         });
+        return Err(error);
     }
     failpoint::reached("remove.record");
     container.streams().pending.clear();
@@ -161,8 +166,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     engine.defer(move || {
         let snapshot = worker.storage.remove_snapshot(&id);
         failpoint::reached("remove.snapshot");
-        let directory = crate::files::remove_tree(&worker.layout.container(&id))
-            .and(crate::files::remove_tree(&worker.layout.run(&id)));
+        let directory = crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
         failpoint::reached("remove.directory");
         if let Err(error) = &snapshot {
             tracing::warn!(container = %id, error = %base::error::chain(error), "a snapshot could not be removed");

@@ -93,6 +93,10 @@ pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
     let before = actor.container.view();
     match steps(actor).await {
         Ok(started) => {
+            // docker's reply has no place for them; what is known before is told at the creation.
+            for warning in &started.warnings {
+                tracing::warn!(container = %actor.container.id, warning, "started otherwise than asked");
+            }
             finish::running(actor, started.pid, started.started_at, 0);
             Ok(())
         }
@@ -133,8 +137,9 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
 
     // 5. The container. On failure the shim leaves nothing of it and ends.
     let pending = std::mem::take(&mut container.streams().pending);
+    let console_size = container.record().host.console_size;
     let started = shim
-        .start(Box::new(task), pending, None, 0)
+        .start(Box::new(task), pending, console_size, 0)
         .await
         .map_err(start_error)?;
     failpoint::reached("start.started");

@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 
 use base::error::chain;
 use oci::rootfs::Rootfs;
-use shim_api::task::{LogConfig, RestartPolicy, Task};
+use shim_api::task::{KeptNamespaces, LogConfig, RestartPolicy, Task};
 use spec::mounts::Mount;
 use spec::security::Seccomp;
-use spec::{Device, DeviceType, Facts, Ids};
+use spec::{Device, DeviceType, Facts};
 
 use super::record::{Container, Record};
 use super::start::StartError;
 use super::{host_files, namespaces};
 use crate::Engine;
 use crate::config::{DeviceRequest, RestartRequest};
-use crate::registry::SLOT_SIZE;
 
 /// Gathers the facts and builds the document.
 pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, StartError> {
@@ -24,8 +23,10 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
     let (config, host) = (&*record.config, &*record.host);
     let id = container.id.as_str();
     let hostname = namespaces::hostname(engine, id, config, host);
-    let namespaces =
-        namespaces::resolve(engine, host, record.user_base).map_err(|text| StartError::State { text })?;
+    let ids = record.ids();
+    let (namespaces, joined) =
+        namespaces::resolve(engine, host, ids.as_ref()).map_err(|text| StartError::State { text })?;
+    let kept = namespaces::kept(host, &namespaces);
     let directory = engine.layout.run(&container.id);
     let files = host_files::directory(engine, &directory, &record);
     let mut mounts: Vec<Mount> = host_files::mounts(&files, &record);
@@ -44,7 +45,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         config,
         host,
         &engine.host.limitable,
-        record.user_base.is_none().then_some(&engine.host.capabilities),
+        ids.is_none().then_some(&engine.host.capabilities),
     )
     .map_err(|error| StartError::Invalid {
         text: error.to_string(),
@@ -53,10 +54,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         id,
         hostname: &hostname,
         namespaces,
-        ids: record.user_base.map(|base| Ids {
-            base,
-            count: SLOT_SIZE,
-        }),
+        ids,
         cgroup: &engine.cgroup_path(&host.cgroup_parent, id),
         mounts: &mounts,
         devices: &devices,
@@ -68,6 +66,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         pids_limit: engine.config.default_pids_limit,
         ulimits: &engine.config.default_ulimits,
         shm_size: engine.config.default_shm_size,
+        host_shm: host.ipc_mode == "host" && Path::new("/dev/shm").is_dir(),
     };
     let spec = spec::build(config, host, &facts).map_err(|error| StartError::Invalid {
         text: chain(&error).to_string(),
@@ -95,7 +94,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
     let rootfs = match &host.rootfs {
         Some(rootfs) if !rootfs.overlay => Rootfs::Directory {
             path: rootfs.path.clone(),
-            idmap: record.user_base.is_some(),
+            idmap: record.has_own_users(),
         },
         _ => engine
             .storage
@@ -109,6 +108,11 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         user: Some(config.user.clone()),
         groups: host.group_add.clone(),
         seccomp_filter,
+        joined,
+        keep: (!kept.is_empty()).then(|| KeptNamespaces {
+            directory: engine.layout.pins(&container.id),
+            kinds: kept,
+        }),
         init: host.init.unwrap_or(engine.config.init),
         stdin: config.open_stdin,
         stdin_once: config.stdin_once,

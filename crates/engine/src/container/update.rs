@@ -50,7 +50,7 @@ pub async fn update(
     if let Some(restart) = &request.restart {
         host.restart = restart.clone();
     }
-    let available = record.user_base.is_none().then_some(&engine.host.capabilities);
+    let available = (!record.has_own_users()).then_some(&engine.host.capabilities);
     let checked = spec::check(&record.config, &host, &engine.host.limitable, available).map_err(|error| {
         ChangeError::Invalid {
             text: error.to_string(),
@@ -93,7 +93,8 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     record.host = Arc::new(host);
     let old = container.record();
     container.set_record(record.clone());
-    if container.view().status.has_process() {
+    let status = container.view().status;
+    if status.is_running() {
         let applied = task::build(engine, container)
             .map_err(|error| match error.kind() {
                 base::error::Kind::Invalid => ChangeError::Invalid {
@@ -110,8 +111,12 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
                 let mut limits = resources.as_ref().map(Limits::from).unwrap_or_default();
                 // The device rules are those of the start.
                 limits.devices = None;
-                let group = open_cgroup(engine, container).map_err(|error| step(Box::new(error)))?;
-                group.apply(&limits).map_err(|error| step(Box::new(error)))?;
+                match open_cgroup(engine, container) {
+                    Ok(group) => group.apply(&limits).map_err(|error| step(Box::new(error)))?,
+                    Err(error) if status.has_process() => return Err(step(Box::new(error))),
+                    // Between two runs there may be none; the next one is made with the new limits.
+                    Err(_) => {}
+                }
                 // The shim reads it again for a restart.
                 let bytes = serde_json::to_vec(&task).map_err(|error| step(Box::new(error)))?;
                 base::file::write_atomic(&task.document, &bytes, 0o600, base::file::Durability::Crash)

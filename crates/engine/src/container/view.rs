@@ -95,6 +95,8 @@ pub struct View {
     pub(crate) exits: u64,
     /// Whether it was removed.
     pub(crate) gone: bool,
+    /// Why its last removal failed; for those who wait.
+    pub(crate) removal_error: Option<String>,
 }
 
 /// A container could not be found.

@@ -23,7 +23,7 @@ pub enum Condition {
 pub struct Ended {
     /// The exit code.
     pub code: i64,
-    /// Why the container could not be started or removed, if so.
+    /// Why the container could not be removed, if so.
     pub error: Option<String>,
 }
 
@@ -44,14 +44,15 @@ impl Waiter {
         let holds = |view: &Arc<View>| match condition {
             Condition::NotRunning => view.gone || !view.status.is_running(),
             Condition::NextExit => view.gone || view.exits > exits,
-            Condition::Removed => view.gone,
+            Condition::Removed => view.gone || view.removal_error.is_some(),
         };
         // An error means that the container is gone; its last snapshot stays readable.
         drop(self.view.wait_for(holds).await);
         let view = self.view.borrow();
         Ended {
             code: view.exit.code,
-            error: (!view.exit.error.is_empty()).then(|| view.exit.error.clone()),
+            // Why a start failed is told to who started it: `docker run` would say it a second time.
+            error: view.removal_error.clone(),
         }
     }
 }

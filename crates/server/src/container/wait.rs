@@ -19,11 +19,9 @@ pub(crate) async fn wait(call: Call) -> Result<Reply, ApiError> {
     let waiter = engine::container::wait(call.engine(), call.name(), condition)?;
     let body = async move {
         let ended = waiter.ended().await;
-        // Why a start failed is told to who started it; here an error would mean that the wait itself failed, and
-        // `docker run` would report it a second time.
         let reply = WaitReply {
             status_code: ended.code,
-            error: None,
+            error: ended.error.map(|message| WaitError { message }),
         };
         let mut body = serde_json::to_vec(&reply)?;
         body.push(b'\n');

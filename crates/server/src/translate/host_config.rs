@@ -86,6 +86,7 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         restart: restart_from(api.restart_policy)?,
         auto_remove: api.auto_remove,
         container_id_file: api.container_id_file,
+        console_size: (api.console_size != [0, 0]).then_some((api.console_size[0], api.console_size[1])),
     })
 }
 
@@ -397,7 +398,7 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
         auto_remove: host.auto_remove,
         volume_driver: host.volume_driver.clone(),
         volumes_from: list(&host.volumes_from),
-        console_size: [0, 0],
+        console_size: host.console_size.map_or([0, 0], |(rows, columns)| [rows, columns]),
         annotations: host.annotations.clone(),
         cap_add: list(&host.cap_add),
         cap_drop: list(&host.cap_drop),

@@ -91,6 +91,8 @@ impl Host {
             user: None,
             groups: Vec::new(),
             seccomp_filter: None,
+            joined: Vec::new(),
+            keep: None,
             init: false,
             stdin: false,
             stdin_once: false,

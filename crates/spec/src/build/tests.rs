@@ -35,10 +35,7 @@ impl Host {
             id: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             hostname: "0123456789ab",
             namespaces: Namespaces::default(),
-            ids: Some(Ids {
-                base: 0x1000_0000,
-                count: 65_536,
-            }),
+            ids: Some(Ids::range(0x1000_0000, 65_536)),
             cgroup: "/berth/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             mounts,
             devices,
@@ -50,6 +47,7 @@ impl Host {
             pids_limit: 2048,
             ulimits: &[],
             shm_size: 64 << 20,
+            host_shm: true,
         }
     }
 }
