@@ -61,9 +61,12 @@ static long raw32(long number, const long *a)
 /* Makes one call in a child of its own, because some never return; returns what it returned. */
 static long isolated(int bits, long number, const long *arguments)
 {
-    static volatile long *slot;
-    if (!slot)
-        slot = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    static volatile long *slots, *slot;
+    static int used;
+    if (!slots)
+        slots = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    /* One for each call: what an earlier call left running may still write. */
+    slot = slots + used++ % 8192;
     *slot = UNSET;
     sigset_t set;
     sigemptyset(&set);
@@ -219,9 +222,17 @@ static int push(void)
     return 0;
 }
 
-/* hunt SECONDS FILE: looks at every process that appears, as one that may trace does, and says what it could take of
- * a process that is not (yet) a program of this container. Ends when FILE exists. */
-static int hunt(const char *end)
+static volatile sig_atomic_t ended;
+
+static void end(int signal)
+{
+    (void)signal;
+    ended = 1;
+}
+
+/* hunt: looks at every process that appears, as one that may trace does, and says what it could take of a process that
+ * is not (yet) a program of this container. Ends on SIGTERM. */
+static int hunt(void)
 {
     struct stat own;
     char path[64], link[4096];
@@ -229,9 +240,10 @@ static int hunt(const char *end)
     pid_t self = getpid();
     if (stat("/", &own))
         return 2;
+    signal(SIGTERM, end);
     printf("ready\n");
     fflush(stdout);
-    for (int last = self + 1; access(end, F_OK) != 0;) {
+    for (int last = self + 1; !ended;) {
         /* Pids are given in order: the next ones are where a new process appears first. */
         int appeared = 0;
         for (int pid = last; pid < last + 12; pid++) {
@@ -430,8 +442,8 @@ int main(int count, char **words)
         return devices(words[2]);
     if (!strcmp(verb, "push"))
         return push();
-    if (!strcmp(verb, "hunt") && count == 3)
-        return hunt(words[2]);
+    if (!strcmp(verb, "hunt"))
+        return hunt();
     if (!strcmp(verb, "swap") && count == 5)
         return swap(words[2], words[3], words[4]);
     if (!strcmp(verb, "clone-tree") && count == 4)

@@ -119,9 +119,13 @@ wire! {
         /// Berth only: the user ids of the container's user namespace, in place of a slot of its own.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub berth_uid_maps: Vec<IdMap>,
-        /// Berth only: as `berth_uid_maps`, for groups.
+        /// Berth only: as `berth_uid_maps`, for groups. One of the two lists alone is meant for both.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub berth_gid_maps: Vec<IdMap>,
+        /// Berth only: whether the container's UTS, IPC, network and user namespaces outlive its processes and are
+        /// joined again by its next start.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_keep_namespaces: bool,
     }
 
     /// A log driver and its options.

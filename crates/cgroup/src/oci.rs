@@ -125,15 +125,15 @@ fn block_limits(block: &LinuxBlockIo, warnings: &mut Vec<String>) -> BlockLimits
 }
 
 /// The devices every container has, by "Default Devices" of the specification: null, zero, full, random, urandom,
-/// tty, console, ptmx and its terminals; and any node may be made (it cannot be opened without a rule of its own).
-const DEFAULT_DEVICES: [(Option<u32>, Option<u32>); 9] = [
+/// tty, ptmx and its terminals; and any node may be made (it cannot be opened without a rule of its own). Not 5:1: a
+/// container's /dev/console is one of its terminals, and that number is the machine's own console (RT-12).
+const DEFAULT_DEVICES: [(Option<u32>, Option<u32>); 8] = [
     (Some(1), Some(3)),
     (Some(1), Some(5)),
     (Some(1), Some(7)),
     (Some(1), Some(8)),
     (Some(1), Some(9)),
     (Some(5), Some(0)),
-    (Some(5), Some(1)),
     (Some(5), Some(2)),
     (Some(136), None),
 ];

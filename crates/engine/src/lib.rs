@@ -25,7 +25,7 @@ pub mod system;
 pub mod volume;
 
 pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
-pub use spec::config;
+pub use spec::{Ids, config};
 
 #[cfg(test)]
 mod tests;

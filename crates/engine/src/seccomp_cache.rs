@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use base::error::{Kind, Kinded};
 use base::file::{Durability, FileError, write_atomic};
-use seccomp::{Arch, CompileError, Facts, KernelVersion, LoadError, Profile, ResolveError};
+use seccomp::{Arch, CompileError, Facts, FilterFlags, KernelVersion, LoadError, Profile, ResolveError};
 
 /// A filter could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,15 @@ impl Kinded for FilterError {
     }
 }
 
+/// A filter in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Cached {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What the file cannot say.
+    pub(crate) flags: FilterFlags,
+}
+
 /// The cache.
 #[derive(Debug)]
 pub(crate) struct FilterCache {
@@ -51,7 +60,7 @@ pub(crate) struct FilterCache {
     kernel: KernelVersion,
     /// The daemon's profile, as a document; `None`: the built-in one.
     default: Option<String>,
-    known: Mutex<HashMap<String, PathBuf>>,
+    known: Mutex<HashMap<String, Cached>>,
 }
 
 impl FilterCache {
@@ -78,7 +87,7 @@ impl FilterCache {
     }
 
     /// Returns the file of the daemon's own profile for a container with these capabilities.
-    pub(crate) fn default_filter(&self, capabilities: &[String]) -> Result<PathBuf, FilterError> {
+    pub(crate) fn default_filter(&self, capabilities: &[String]) -> Result<Cached, FilterError> {
         self.filter(self.default.as_deref(), capabilities)
     }
 
@@ -87,7 +96,7 @@ impl FilterCache {
         &self,
         document: Option<&str>,
         capabilities: &[String],
-    ) -> Result<PathBuf, FilterError> {
+    ) -> Result<Cached, FilterError> {
         let mut key = format!("1\n{}.{}\n", self.kernel.major, self.kernel.minor);
         for capability in capabilities {
             key.push_str(capability);
@@ -96,14 +105,16 @@ impl FilterCache {
         // The built-in profile changes with the program's version.
         key.push_str(document.unwrap_or(concat!("builtin ", env!("CARGO_PKG_VERSION"))));
         let key = oci::Digest::sha256(key.as_bytes()).hex().to_owned();
-        if let Some(path) = self
+        if let Some(cached) = self
             .known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(&key)
         {
-            return Ok(path.clone());
+            return Ok(cached.clone());
         }
+        // The built-in profile has none.
+        let mut flags = FilterFlags::default();
         let path = self.directory.join(format!("{key}.bpf"));
         if document.is_some() || !path.exists() {
             let profile = match document {
@@ -119,10 +130,40 @@ impl FilterCache {
                 return Err(FilterError::Unsupported { what: "listenerPath" });
             }
             let filter = seccomp::compile(&policy)?;
+            if filter.flags().has(FilterFlags::NEW_LISTENER) {
+                return Err(FilterError::Unsupported {
+                    what: "action SCMP_ACT_NOTIFY",
+                });
+            }
+            flags = filter.flags();
             write_atomic(&path, &filter.to_bytes(), 0o600, Durability::Crash)?;
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(key, path.clone());
-        Ok(path)
+        let cached = Cached { path, flags };
+        known.insert(key, cached.clone());
+        Ok(cached)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_come_along_and_listeners_are_refused() {
+        let directory = std::env::temp_dir().join(format!("berth-filters-{}", std::process::id()));
+        let cache = FilterCache::open(&directory, "6.18.0", None).unwrap();
+        assert!(cache.default_filter(&[]).unwrap().flags.names().is_empty());
+        let logging = r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": []}"#;
+        for _ in 0..2 {
+            let cached = cache.filter(Some(logging), &[]).unwrap();
+            assert_eq!(cached.flags.names(), ["SECCOMP_FILTER_FLAG_LOG"]);
+        }
+        let notifying = r#"{"defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}"#;
+        let error = cache.filter(Some(notifying), &[]).unwrap_err();
+        assert!(error.to_string().contains("SCMP_ACT_NOTIFY"), "{error}");
+        assert_eq!(error.kind(), Kind::Unsupported);
+        crate::files::remove_tree(&directory).unwrap();
     }
 }

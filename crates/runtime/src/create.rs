@@ -38,7 +38,9 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
 
 fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Result<Plan<'a>> {
     let spec = request.spec;
-    let namespaces = Namespaces::from_spec(spec)?;
+    let mut namespaces = Namespaces::from_spec(spec)?;
+    // What is to be held must be there when we look.
+    namespaces.makes_network &= request.pins.is_empty();
     let mounts = mount::plan(spec, &namespaces, request.cgroup)?;
     let process = spec
         .process()

@@ -327,7 +327,8 @@ fn filter(context: &ProcessContext<'_>) -> Result<Option<(Vec<u8>, FilterFlags)>
     let linux = context.spec.linux().as_ref();
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     if let Some(program) = context.filter {
-        return Ok(Some((program.to_vec(), FilterFlags::default())));
+        let flags = profile.map_or(0, |profile| seccomp::FilterFlags::from_oci(profile).0);
+        return Ok(Some((program.to_vec(), FilterFlags(flags))));
     }
     let Some(profile) = profile else { return Ok(None) };
     let fail = |error: &dyn std::error::Error| {
@@ -335,6 +336,10 @@ fn filter(context: &ProcessContext<'_>) -> Result<Option<(Vec<u8>, FilterFlags)>
     };
     let policy = seccomp::Policy::from_oci(profile, seccomp::Arch::NATIVE).map_err(|error| fail(&error))?;
     let filter = seccomp::compile(&policy).map_err(|error| fail(&error))?;
+    // Nobody is there to listen: every such call would fail with ENOSYS, which is not what was asked for.
+    if policy.listener.is_some() || filter.flags().has(seccomp::FilterFlags::NEW_LISTENER) {
+        return Err(CreateError::unsupported("SCMP_ACT_NOTIFY in linux.seccomp"));
+    }
     Ok(Some((filter.to_bytes(), FilterFlags(filter.flags().0))))
 }
 

@@ -26,7 +26,8 @@ pub struct CreateRequest<'a> {
     pub user: Option<&'a str>,
     /// Extra groups by name or number, in addition to those of the user.
     pub groups: &'a [String],
-    /// A compiled filter, an array of `struct sock_filter`. `None`: `linux.seccomp` is compiled now.
+    /// A compiled filter, an array of `struct sock_filter`; of `linux.seccomp` only the flags are used then. `None`:
+    /// `linux.seccomp` is compiled now.
     pub seccomp_filter: Option<&'a [u8]>,
     /// Whether PID 1 is a small init of our own that reaps and forwards signals.
     pub init: bool,

@@ -35,15 +35,24 @@ impl FilterFlags {
     /// A process that waits for a supervisor can be killed.
     pub const WAIT_KILLABLE_RECV: Self = Self(1 << 5);
 
+    /// The flags that a profile may name.
+    const NAMES: [(&'static str, Self); 4] = [
+        ("SECCOMP_FILTER_FLAG_TSYNC", Self::TSYNC),
+        ("SECCOMP_FILTER_FLAG_LOG", Self::LOG),
+        ("SECCOMP_FILTER_FLAG_SPEC_ALLOW", Self::SPEC_ALLOW),
+        ("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", Self::WAIT_KILLABLE_RECV),
+    ];
+
     /// Returns the flag that `SECCOMP_FILTER_FLAG_*` names.
     pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "SECCOMP_FILTER_FLAG_TSYNC" => Self::TSYNC,
-            "SECCOMP_FILTER_FLAG_LOG" => Self::LOG,
-            "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => Self::SPEC_ALLOW,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => Self::WAIT_KILLABLE_RECV,
-            _ => return None,
-        })
+        let known = Self::NAMES.into_iter().find(|(known, _)| *known == name);
+        known.map(|(_, flag)| flag)
+    }
+
+    /// Returns the names of the flags that are set and have one in profiles.
+    pub fn names(self) -> Vec<&'static str> {
+        let set = Self::NAMES.into_iter().filter(|(_, flag)| self.has(*flag));
+        set.map(|(name, _)| name).collect()
     }
 
     /// Returns both sets together.

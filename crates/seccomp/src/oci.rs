@@ -19,20 +19,6 @@ impl Policy {
                 architectures.push(arch);
             }
         }
-        let flags = seccomp
-            .flags()
-            .iter()
-            .flatten()
-            .fold(FilterFlags::default(), |flags, flag| {
-                flags.with(match flag {
-                    LinuxSeccompFilterFlag::SeccompFilterFlagLog => FilterFlags::LOG,
-                    LinuxSeccompFilterFlag::SeccompFilterFlagTsync => FilterFlags::TSYNC,
-                    LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => FilterFlags::SPEC_ALLOW,
-                    LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
-                        FilterFlags::WAIT_KILLABLE_RECV
-                    }
-                })
-            });
         let mut rules = Vec::new();
         for entry in seccomp.syscalls().iter().flatten() {
             let action = Action::from_oci(entry.action(), entry.errno_ret());
@@ -42,9 +28,24 @@ impl Policy {
             default_action: Action::from_oci(seccomp.default_action(), seccomp.default_errno_ret()),
             architectures,
             rules,
-            flags,
+            flags: FilterFlags::from_oci(seccomp),
             listener: seccomp.listener_path().clone(),
             listener_metadata: seccomp.listener_metadata().clone(),
+        })
+    }
+}
+
+impl FilterFlags {
+    /// Reads the flags of the document.
+    pub fn from_oci(seccomp: &LinuxSeccomp) -> Self {
+        let flags = seccomp.flags().iter().flatten();
+        flags.fold(Self::default(), |flags, flag| {
+            flags.with(match flag {
+                LinuxSeccompFilterFlag::SeccompFilterFlagLog => Self::LOG,
+                LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Self::TSYNC,
+                LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Self::SPEC_ALLOW,
+                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Self::WAIT_KILLABLE_RECV,
+            })
         })
     }
 }

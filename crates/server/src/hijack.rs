@@ -7,14 +7,19 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
 use crate::reply::Hijack;
+
+/// How long a client may take to read the head of a reply before the stream follows all the same, and how often it is
+/// looked at.
+const HEAD_PATIENCE: Duration = Duration::from_millis(200);
+const HEAD_PAUSE: Duration = Duration::from_millis(1);
 
 /// Copies until the shim closes its end, or until the client is gone. `early` was read from the client already.
 pub(crate) async fn copy<C>(client: C, early: Bytes, hangup: Hangup, hijack: Hijack) -> io::Result<()>
@@ -24,6 +29,7 @@ where
     let (mut client_reader, mut client_writer) = tokio::io::split(client);
     let mut first = hijack.first;
     let sending = async {
+        hangup.head_taken().await;
         while let Some(chunk) = first.next().await {
             client_writer.write_all(&chunk).await?;
         }
@@ -105,21 +111,22 @@ impl Hangup {
             drop(self.0.try_io(Interest::WRITABLE, || {
                 Err::<(), _>(io::ErrorKind::WouldBlock.into())
             }));
-            if is_hung_up(&self.0) {
+            if sys::socket::is_hung_up(&self.0) {
                 return;
             }
         }
     }
-}
 
-fn is_hung_up(socket: &UnixStream) -> bool {
-    let mut fds = [PollFd::new(socket, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // HUP and ERR are reported without being asked for.
-    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
+    /// Waits until the client has read the head of the reply, but not for long. Docker answers before a process exists
+    /// that could write, and clients rely on it: docker-py reads the head with a buffer that it then throws away, with
+    /// whatever output came in the same read.
+    async fn head_taken(&self) {
+        let deadline = tokio::time::Instant::now() + HEAD_PATIENCE;
+        // An error: not a socket that can tell.
+        while matches!(sys::socket::is_drained(&self.0), Ok(false)) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(HEAD_PAUSE).await;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +165,23 @@ mod tests {
         shim.write_all(b"output").await.unwrap();
         drop(shim);
         assert_eq!(read_all(&mut client).await, b"before output");
+        copying.await.unwrap().unwrap();
+    }
+
+    /// A client reads the head with a buffer that it then throws away.
+    #[tokio::test]
+    async fn output_is_not_read_together_with_the_head() {
+        let (mut client, mut server) = UnixStream::pair().unwrap();
+        let (ours, mut shim) = UnixStream::pair().unwrap();
+        shim.write_all(b"output").await.unwrap();
+        drop(shim);
+        server.write_all(b"head").await.unwrap();
+        let hangup = Hangup::of(&server).unwrap();
+        let copying = tokio::spawn(copy(server, Bytes::new(), hangup, hijack(ours, b"")));
+        tokio::time::sleep(HEAD_PAUSE * 20).await;
+        let mut buffer = [0; 64];
+        assert_eq!(client.read(&mut buffer).await.unwrap(), 4);
+        assert_eq!(read_all(&mut client).await, b"output");
         copying.await.unwrap().unwrap();
     }
 

@@ -17,7 +17,7 @@ pub struct Task {
     /// The container's id, 64 hex digits.
     pub id: String,
     /// The OCI runtime document. `root.path` is ignored in favour of `rootfs`; `process.user` is overridden by
-    /// `user` and `groups` when those are set; `linux.seccomp` is ignored when `seccomp_filter` is set.
+    /// `user` and `groups` when those are set; of `linux.seccomp` only the flags count when `seccomp_filter` is set.
     pub spec: Spec,
     /// The root file system to put together.
     pub rootfs: Rootfs,

@@ -61,7 +61,8 @@ impl Device {
     }
 }
 
-/// Returns docker's default rules: nothing, but making nodes, and the usual harmless ones.
+/// Returns docker's default rules: nothing, but making nodes, and the usual harmless ones. Without docker's 5:1: a
+/// container's /dev/console is one of its terminals, and that number is the machine's own console (RT-12).
 pub(crate) fn default_rules() -> Vec<Value> {
     vec![
         json!({"allow": false, "access": "rwm"}),
@@ -73,7 +74,6 @@ pub(crate) fn default_rules() -> Vec<Value> {
         rule("c", Some(1), Some(8), "rwm"),
         rule("c", Some(1), Some(9), "rwm"),
         rule("c", Some(5), Some(0), "rwm"),
-        rule("c", Some(5), Some(1), "rwm"),
         rule("c", Some(5), Some(2), "rwm"),
         rule("c", Some(136), None, "rwm"),
     ]

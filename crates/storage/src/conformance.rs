@@ -15,7 +15,7 @@ use oci::rootfs::Rootfs;
 use oci::{ChainId, Digest};
 
 use crate::add_layer::{AddError, LayerSource, add_layer};
-use crate::driver::{Base, Committed, CopyOutcome, Driver, Owners, SnapshotOptions};
+use crate::driver::{Base, Committed, CopyOutcome, Driver, SnapshotOptions};
 use crate::error::StorageError;
 
 /// Opens the driver under test in a data root.
@@ -532,7 +532,7 @@ mod tests {
         let container = container();
         let options = SnapshotOptions {
             volatile: true,
-            owners: Some(Owners {
+            owners: Some(crate::driver::Owners {
             uid: 0x1000_0000,
             gid: 0x1000_0000,
             count: 65_536,
@@ -608,7 +608,7 @@ mod tests {
         plain.add(&driver);
         let container = container();
         let options = SnapshotOptions {
-            owners: Some(Owners {
+            owners: Some(crate::driver::Owners {
             uid: 65_536,
             gid: 65_536,
             count: 65_536,

@@ -1,8 +1,9 @@
-//! Unix sockets that carry file descriptors.
+//! Unix sockets that carry file descriptors, and what the other end has done with what it was sent.
+#![expect(unsafe_code, reason = "SIOCOUTQ")]
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -10,7 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-use crate::error::{SyscallError, call};
+use crate::error::{SyscallError, call, check};
 
 /// The largest number of descriptors in one message (the kernel's `SCM_MAX_FD`).
 pub const MAX_FDS: usize = 253;
@@ -98,6 +99,28 @@ pub fn receive_with_fds(
     Ok(message.bytes)
 }
 
+/// Returns whether the other end is closed for both directions.
+pub fn is_hung_up(socket: impl AsFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // HUP and ERR are reported without being asked for.
+    poll(&mut fds, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+/// Returns whether the other end of a unix socket has read everything that was written (of a TCP socket: whether its
+/// kernel has it).
+pub fn is_drained(socket: impl AsFd) -> Result<bool, SyscallError> {
+    let mut unread: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (sockios(7), the value of TIOCOUTQ) writes one int to its argument, which lives through the call.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut unread) };
+    call!(check(result.into()), "ioctl(SIOCOUTQ)")?;
+    Ok(unread == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +141,22 @@ mod tests {
         assert_eq!(rustix::io::read(&reader, &mut content).unwrap(), 0);
         drop(left);
         assert_eq!(receive_with_fds(&right, &mut buffer, &mut fds).unwrap(), 0);
+    }
+
+    #[test]
+    fn one_end_knows_what_the_other_did() {
+        let (left, right) = pair(PairKind::Stream).unwrap();
+        assert!(is_drained(&left).unwrap() && !is_hung_up(&left));
+        rustix::io::write(&left, b"head").unwrap();
+        assert!(!is_drained(&left).unwrap());
+        rustix::io::read(&right, &mut [0u8; 2]).unwrap();
+        assert!(!is_drained(&left).unwrap());
+        rustix::io::read(&right, &mut [0u8; 2]).unwrap();
+        assert!(is_drained(&left).unwrap());
+        rustix::net::shutdown(&right, rustix::net::Shutdown::Write).unwrap();
+        assert!(!is_hung_up(&left));
+        drop(right);
+        assert!(is_hung_up(&left));
     }
 
     #[test]

@@ -17,9 +17,11 @@ mod mounts;
 mod restart;
 // What must never happen.
 mod confinement;
+mod hostile_images;
 mod probe;
 mod security;
 mod survival;
+mod wire;
 // Who else talks to us.
 mod api;
 mod docker_cli;

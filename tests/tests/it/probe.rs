@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use testkit::{Daemon, Start, command};
 
 /// Returns the compiled program, made beside the running test once for each version of its source.
 pub(crate) fn program() -> Result<PathBuf> {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    if let Some(path) = MADE.get() {
+    static MADE: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = made.as_ref() {
         return Ok(path.clone());
     }
     let source = testkit::binary::root().join("tests/probe/probe.c");
@@ -19,14 +20,15 @@ pub(crate) fn program() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own.with_file_name(format!("probe-{stamp}"));
     if !path.is_file() {
-        // Several tests may do this at once: the last one's file is as good as the first one's.
+        // Other processes may do this at once: the last one's file is as good as the first one's.
         let fresh = own.with_file_name(format!("probe-{stamp}-{}", std::process::id()));
         let mut compile = Command::new("cc");
         compile.args(["-static", "-O1", "-o"]).arg(&fresh).arg(&source);
         command::run(&mut compile, b"")?.expect(0)?;
         std::fs::rename(&fresh, &path)?;
     }
-    Ok(MADE.get_or_init(|| path).clone())
+    *made = Some(path.clone());
+    Ok(path)
 }
 
 /// Starts a daemon whose image `busybox` has the program too.

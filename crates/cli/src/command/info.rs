@@ -48,7 +48,7 @@ pub(crate) static DISK_USAGE: Command = Command {
 async fn info(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     let program = match arguments.text("format") {
         "" | "json" => None,
-        template => Some(Program::parse(template)?),
+        template => Some(Program::parse_renamed(template, NAMES)?),
     };
     let client = session.connect().await?;
     let document = client.info().await?;
@@ -70,6 +70,14 @@ async fn info(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failur
     }
     Ok(0)
 }
+
+/// Fields whose names in Go and in JSON differ.
+const NAMES: &[(&str, &str)] = &[
+    ("CPUCfsPeriod", "CpuCfsPeriod"),
+    ("CPUCfsQuota", "CpuCfsQuota"),
+    ("HTTPProxy", "HttpProxy"),
+    ("HTTPSProxy", "HttpsProxy"),
+];
 
 /// Stands for the value of a line that is only a name.
 const NAME_ONLY: &str = "\0";

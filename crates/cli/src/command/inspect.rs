@@ -122,7 +122,7 @@ async fn inspect(arguments: &Arguments, session: &Session<'_>, types: &[Type]) -
     let format = arguments.text("format");
     let program = match format {
         "" | "json" => None,
-        template => Some(Program::parse(template)?),
+        template => Some(Program::parse_renamed(template, NAMES)?),
     };
     let client = session.connect().await?;
     let mut documents = Vec::new();
@@ -151,6 +151,19 @@ async fn inspect(arguments: &Arguments, session: &Session<'_>, types: &[Type]) -
     }
     Ok(u8::from(!errors.is_empty()))
 }
+
+/// Fields whose names in Go and in JSON differ; docker takes both.
+const NAMES: &[(&str, &str)] = &[
+    ("ID", "Id"),
+    ("CPUShares", "CpuShares"),
+    ("NanoCPUs", "NanoCpus"),
+    ("CPUPeriod", "CpuPeriod"),
+    ("CPUQuota", "CpuQuota"),
+    ("CPURealtimePeriod", "CpuRealtimePeriod"),
+    ("CPURealtimeRuntime", "CpuRealtimeRuntime"),
+    ("CPUCount", "CpuCount"),
+    ("CPUPercent", "CpuPercent"),
+];
 
 async fn find(client: &Client, name: &str, types: &[Type]) -> Result<Box<RawValue>, String> {
     if name.trim().is_empty() {

@@ -33,7 +33,8 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
     let program = match arguments.text("format") {
         "" => None,
         "json" => Some(Program::parse("{{json .}}")?),
-        template => Some(Program::parse(template)?),
+        // The field's name in Go; in JSON only its first letter is a capital.
+        template => Some(Program::parse_renamed(template, &[("APIVersion", "ApiVersion")])?),
     };
     // The client's own version is worth showing without a daemon.
     let (version, server) = match session.connect().await {

@@ -128,7 +128,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     one(
         "ipc",
         "string",
-        "IPC mode to use (none|private|shareable|host|container:ID)",
+        "IPC mode to use (none|private|shareable|persistent|host|container:ID|ns:PATH)",
     ),
     one("isolation", "string", "Isolation technology of the container"),
     one("kernel-memory", "bytes", "Kernel memory limit").never("Linux has no such limit any more"),
@@ -165,7 +165,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     many(
         "network",
         "network",
-        "Network of the container (none|host|container:ID)",
+        "Network of the container (none|host|container:ID|ns:PATH)",
     ),
     many(
         "network-alias",
@@ -181,7 +181,7 @@ pub(crate) const FLAGS: &[Flag] = &[
         "How readily the host kills it (-1000 to 1000)",
     )
     .check(check::integer),
-    one("pid", "string", "PID namespace to use (host|container:ID)"),
+    one("pid", "string", "PID namespace to use (host|container:ID|ns:PATH)"),
     one("pids-limit", "int", "Limit of processes; -1 for none").check(check::integer),
     one("platform", "string", "Platform of the image; only the host's"),
     switch("privileged", "Give all privileges to the container"),
@@ -222,7 +222,7 @@ pub(crate) const FLAGS: &[Flag] = &[
     )
     .short('u'),
     one("userns", "string", "User namespace to use (host)"),
-    one("uts", "string", "UTS namespace to use (host)"),
+    one("uts", "string", "UTS namespace to use (host|ns:PATH)"),
     many("volume", "list", "Mount a directory or a volume").short('v'),
     one("volume-driver", "string", "Driver of the container's volumes"),
     many("volumes-from", "list", "Mount the volumes of other containers"),
@@ -234,6 +234,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Group ids of the user namespace (container:host:size)",
     )
     .check(resources::check_id_map),
+    switch(
+        "keep-ns",
+        "Keep the container's UTS, IPC, network and user namespaces when it stops, for its next start",
+    ),
     one(
         "rootfs",
         "dir",

@@ -232,12 +232,12 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         group_add: all("group-add"),
         ipc_mode: arguments.text("ipc").to_owned(),
         oom_score_adj: arguments.number("oom-score-adj"),
-        pid_mode: mode(arguments, "pid", "PID", &["host", "container:"])?,
+        pid_mode: mode(arguments, "pid", "PID", &["host", "container:", "ns:"])?,
         privileged: arguments.switch("privileged"),
         readonly_rootfs: arguments.switch("read-only"),
         security_opt: security.options,
         tmpfs: tmpfs(arguments),
-        uts_mode: mode(arguments, "uts", "UTS", &["host"])?,
+        uts_mode: mode(arguments, "uts", "UTS", &["host", "ns:"])?,
         userns_mode: mode(arguments, "userns", "USER", &["host"])?,
         shm_size: bytes(arguments.text("shm-size"))?,
         sysctls: pairs(&arguments.list("sysctl")),
@@ -253,6 +253,7 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
             .collect(),
         berth_uid_maps: parsed(arguments, "uidmap", resources::parse_id_map)?,
         berth_gid_maps: parsed(arguments, "gidmap", resources::parse_id_map)?,
+        berth_keep_namespaces: arguments.switch("keep-ns"),
         ..HostConfig::default()
     };
     with_resources(arguments, host)
@@ -367,15 +368,15 @@ fn network_mode(networks: &[&str]) -> Result<String, Failure> {
         [] | ["default" | ""] => Ok("default".to_owned()),
         [network @ ("none" | "host")] => Ok(network.to_owned()),
         [network]
-            if network
-                .strip_prefix("container:")
-                .is_some_and(|id| !id.is_empty()) =>
+            if ["container:", "ns:"]
+                .iter()
+                .any(|prefix| network.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty())) =>
         {
             Ok(network.to_owned())
         }
         [network, ..] => Err(Failure::invalid(format!(
-            "--network {network} is not supported yet: it comes with the networks issue; until then none, host and \
-             container:ID can be used, one at a time"
+            "--network {network} is not supported yet: it comes with the networks issue; until then none, host, \
+             container:ID and ns:PATH can be used, one at a time"
         ))),
     }
 }

@@ -233,7 +233,9 @@ pub(crate) fn parse_time_offset(text: &str) -> Result<(String, i64), String> {
     }
     let nanos = match offset.parse::<i64>() {
         Ok(seconds) => seconds.checked_mul(1_000_000_000),
-        Err(_) => crate::format::time::parse_go_duration(offset),
+        // Fractions too, as /proc/uptime writes them.
+        Err(_) => crate::format::time::parse_go_duration(offset)
+            .or_else(|| crate::format::time::parse_go_duration(&format!("{offset}s"))),
     };
     Ok((clock.to_owned(), nanos.ok_or_else(wrong)?))
 }

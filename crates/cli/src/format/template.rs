@@ -95,6 +95,11 @@ impl Program {
         }
     }
 
+    /// As [`Self::parse`] for data whose fields have other names in Go than in JSON: `(Go, JSON)`.
+    pub(crate) fn parse_renamed(source: &str, names: &[(&str, &str)]) -> Result<Self, Failure> {
+        Self::parse(&rename_fields(source, names))
+    }
+
     /// Returns what the template makes of `data`.
     pub(crate) fn execute(&self, data: &Value) -> Result<String, Failure> {
         self.0.execute_to_string(data).map_err(|error| failure(&error))
@@ -103,6 +108,32 @@ impl Program {
 
 /// The key below which a row keeps its labels as a map.
 pub(crate) const LABELS: &str = "\u{0}labels";
+
+/// Replaces names of fields inside the actions of a template.
+fn rename_fields(source: &str, names: &[(&str, &str)]) -> String {
+    let mut text = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{{") {
+        let end = rest[start..].find("}}").map_or(rest.len(), |end| start + end);
+        text.push_str(&rest[..start]);
+        let mut action = &rest[start..end];
+        while let Some(dot) = action.find('.') {
+            let (before, after) = action.split_at(dot + 1);
+            text.push_str(before);
+            let length = after
+                .find(|character: char| !character.is_alphanumeric() && character != '_')
+                .unwrap_or(after.len());
+            let (name, after) = after.split_at(length);
+            let renamed = names.iter().find(|(from, _)| *from == name);
+            text.push_str(renamed.map_or(name, |(_, to)| to));
+            action = after;
+        }
+        text.push_str(action);
+        rest = &rest[end..];
+    }
+    text.push_str(rest);
+    text
+}
 
 fn failure(error: &TemplateError) -> Failure {
     Failure::Message {
@@ -211,6 +242,22 @@ mod tests {
             ("a\\tb\\n", "a\tb\n"),
         ] {
             assert_eq!(run(source, &data), expected, "{source}");
+        }
+    }
+
+    #[test]
+    fn names_of_go() {
+        let names = [("APIVersion", "ApiVersion"), ("ID", "Id")];
+        for (source, expected) in [
+            (
+                "{{.Server.APIVersion}} .APIVersion {{ .MinAPIVersion }}",
+                "{{.Server.ApiVersion}} .APIVersion {{ .MinAPIVersion }}",
+            ),
+            ("{{json .}}{{.ID}}{{.IDs}}", "{{json .}}{{.Id}}{{.IDs}}"),
+            ("{{.ID", "{{.Id"),
+            ("é.ID", "é.ID"),
+        ] {
+            assert_eq!(rename_fields(source, &names), expected);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::clock::Timestamp;
+use regex_lite::Regex;
 
 use super::inspect::{MountPoint, sizes};
 use super::record::Container;
@@ -126,6 +127,8 @@ struct Test<'a> {
     since: Option<Timestamp>,
     exited: Vec<i64>,
     ancestors: Vec<String>,
+    names: Vec<Pattern>,
+    ids: Vec<Pattern>,
 }
 
 impl<'a> Test<'a> {
@@ -134,10 +137,7 @@ impl<'a> Test<'a> {
             let Some(name) = filters.get(key).and_then(|values| values.first()) else {
                 return Ok(None);
             };
-            let container = engine
-                .registry
-                .find(name)
-                .map_err(|error| value_error(key, &error.to_string()))?;
+            let container = engine.registry.find(name)?;
             Ok(Some(container.record().created))
         };
         let values = |key: &str| filters.get(key).map(Vec::as_slice).unwrap_or_default();
@@ -176,6 +176,8 @@ impl<'a> Test<'a> {
             since: time_of("since")?,
             exited,
             ancestors,
+            names: values("name").iter().map(Pattern::of).collect(),
+            ids: values("id").iter().map(Pattern::of).collect(),
             filters,
         })
     }
@@ -187,8 +189,8 @@ impl<'a> Test<'a> {
                 .is_none_or(|values| values.is_empty() || values.iter().any(|value| test(value)))
         };
         let record = container.record();
-        any("id", &|id| view.id.as_str().starts_with(id))
-            && any("name", &|name| name_fits(&view.name, name))
+        (self.ids.is_empty() || self.ids.iter().any(|id| id.fits(view.id.as_str())))
+            && (self.names.is_empty() || name_fits(&view.name, &self.names))
             && any("status", &|status| view.status.as_str() == status)
             && self
                 .filters
@@ -234,23 +236,37 @@ impl<'a> Test<'a> {
     }
 }
 
-/// docker matches names by regular expression; anchors and a leading slash are what people use of it.
-fn name_fits(name: &str, pattern: &str) -> bool {
+/// A value of `name` or `id`: docker takes it as a text and as a regular expression that may fit anywhere.
+#[derive(Debug)]
+struct Pattern {
+    text: String,
+    /// `None` if it is not one; docker then compares the text alone.
+    expression: Option<Regex>,
+}
+
+impl Pattern {
+    fn of(text: &String) -> Self {
+        Self {
+            text: text.clone(),
+            expression: Regex::new(text).ok(),
+        }
+    }
+
+    fn fits(&self, value: &str) -> bool {
+        self.text == value
+            || self
+                .expression
+                .as_ref()
+                .is_some_and(|expression| expression.is_match(value))
+    }
+}
+
+/// Returns whether a name fits, written with docker's leading slash or without.
+fn name_fits(name: &str, patterns: &[Pattern]) -> bool {
     let slashed = format!("/{name}");
-    let (pattern, from_start) = match pattern.strip_prefix('^') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    let (pattern, to_end) = match pattern.strip_suffix('$') {
-        Some(rest) => (rest, true),
-        None => (pattern, false),
-    };
-    [name, &slashed].iter().any(|name| match (from_start, to_end) {
-        (true, true) => *name == pattern,
-        (true, false) => name.starts_with(pattern),
-        (false, true) => name.ends_with(pattern),
-        (false, false) => name.contains(pattern),
-    })
+    patterns
+        .iter()
+        .any(|pattern| pattern.fits(name) || pattern.fits(&slashed))
 }
 
 /// Returns docker's sentence about a state.
@@ -324,8 +340,13 @@ mod tests {
             ("^/web1$", true),
             ("eb$", false),
             ("^web$", false),
+            ("w.b[0-9]$", true),
+            ("^(web1|db)$", true),
+            ("we(", false),
+            ("", true),
         ] {
-            assert_eq!(name_fits("web1", pattern), fits, "{pattern}");
+            let patterns = [Pattern::of(&pattern.to_owned())];
+            assert_eq!(name_fits("web1", &patterns), fits, "{pattern}");
         }
     }
 }

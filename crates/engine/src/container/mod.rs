@@ -53,7 +53,7 @@ pub use update::{UpdateRequest, Updated, update};
 pub use view::{ChangeError, Changed, Exit, LookupError, Status, View};
 pub use wait::{Condition, Ended, Waiter, wait};
 
-pub(crate) use actor::{Command, ask, queue};
+pub(crate) use actor::{Command, Found, ask, queue};
 pub(crate) use exec::Exec;
 pub(crate) use finish::exit_record;
 pub(crate) use inspect::sizes;

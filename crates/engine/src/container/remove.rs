@@ -27,7 +27,7 @@ pub enum RemoveError {
     #[error(transparent)]
     Lookup(#[from] LookupError),
     /// It runs.
-    #[error("cannot remove container \"{name}\": container is {status}: {remedy}")]
+    #[error("cannot remove container \"{name}\": container is {status}{remedy}")]
     Running {
         /// Its name, with docker's leading slash.
         name: String,
@@ -117,8 +117,8 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
                 name: format!("/{}", view.name),
                 status: view.status.as_str(),
                 remedy: match view.status {
-                    Status::Paused => "unpause and then stop the container before removing or force remove",
-                    _ => "stop the container before removing or force remove",
+                    Status::Paused => " and must be unpaused first",
+                    _ => ": stop the container before removing or force remove",
                 },
             });
         }

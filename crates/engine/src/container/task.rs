@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use base::error::chain;
+use base::error::{Kinded, chain};
 use oci::rootfs::Rootfs;
 use shim_api::task::{KeptNamespaces, LogConfig, RestartPolicy, Task};
 use spec::mounts::Mount;
@@ -68,7 +68,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         shm_size: engine.config.default_shm_size,
         host_shm: host.ipc_mode == "host" && Path::new("/dev/shm").is_dir(),
     };
-    let spec = spec::build(config, host, &facts).map_err(|error| StartError::Invalid {
+    let mut spec = spec::build(config, host, &facts).map_err(|error| StartError::Invalid {
         text: chain(&error).to_string(),
     })?;
     let capabilities: Vec<String> = checked
@@ -77,7 +77,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         .iter()
         .map(|&name| name.to_owned())
         .collect();
-    let seccomp_filter = if host.privileged {
+    let filter = if host.privileged {
         None
     } else {
         let unconfined = engine.config.seccomp_profile.as_deref() == Some("unconfined");
@@ -89,8 +89,20 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
             Seccomp::Profile(document) => Some(engine.filters.filter(Some(document), &capabilities)),
         }
         .transpose()
-        .map_err(|error| StartError::step("make the seccomp filter", error))?
+        .map_err(|error| StartError::Step {
+            doing: "make the seccomp filter",
+            kind: error.kind(),
+            source: Box::new(error),
+        })?
     };
+    let flags = filter.as_ref().map(|filter| filter.flags.names()).unwrap_or_default();
+    if !flags.is_empty()
+        && let Some(linux) = spec.linux_mut()
+    {
+        let flags = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags});
+        let carrier = serde_json::from_value(flags).map_err(|error| StartError::step("encode the task", error))?;
+        linux.set_seccomp(Some(carrier));
+    }
     let rootfs = match &host.rootfs {
         Some(rootfs) if !rootfs.overlay => Rootfs::Directory {
             path: rootfs.path.clone(),
@@ -107,7 +119,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         rootfs,
         user: Some(config.user.clone()),
         groups: host.group_add.clone(),
-        seccomp_filter,
+        seccomp_filter: filter.map(|filter| filter.path),
         joined,
         keep: (!kept.is_empty()).then(|| KeptNamespaces {
             directory: engine.layout.pins(&container.id),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use base::clock::Timestamp;
 use base::error::{Kind, Kinded};
 
+use crate::container::LookupError;
+
 /// A filter cannot be used; docker's texts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
@@ -23,11 +25,17 @@ pub enum FilterError {
         /// Its value.
         value: String,
     },
+    /// It names a container that is not there.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
 }
 
 impl Kinded for FilterError {
     fn kind(&self) -> Kind {
-        Kind::Invalid
+        match self {
+            Self::Unknown { .. } | Self::Value { .. } => Kind::Invalid,
+            Self::Lookup(error) => error.kind(),
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! Info and version: facts of the host and the engine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cgroup::Controller;
+use cgroup::{Controller, Version};
 
 use crate::Engine;
 use crate::container::Status;
 use crate::daemon::UserNamespaceDefault;
+use crate::host::Host;
 
 /// Facts of the host; they do not change while it runs.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +56,8 @@ pub struct Info {
     pub host: HostFacts,
     /// `1` or `2`; hybrid counts as `1`.
     pub cgroup_version: String,
+    /// The version of the hierarchy that carries each controller: `v1` or `v2`.
+    pub cgroup_controllers: BTreeMap<String, String>,
     /// `cgroupfs`.
     pub cgroup_driver: String,
     /// `name=seccomp,profile=builtin`, `name=userns`, `name=cgroupns`.
@@ -150,6 +154,7 @@ pub async fn info(engine: &Arc<Engine>) -> Info {
         data_root: config.data_root.display().to_string(),
         host: host.facts.clone(),
         cgroup_version: host.cgroup_version().to_owned(),
+        cgroup_controllers: cgroup_controllers(host),
         cgroup_driver: "cgroupfs".to_owned(),
         security_options,
         warnings,
@@ -173,6 +178,18 @@ pub async fn info(engine: &Arc<Engine>) -> Info {
 /// Returns facts of the host, for the version.
 pub fn host_facts(engine: &Arc<Engine>) -> HostFacts {
     engine.host.facts.clone()
+}
+
+fn cgroup_controllers(host: &Host) -> BTreeMap<String, String> {
+    let carried = host.cgroups.hierarchies().iter().flat_map(|hierarchy| {
+        let version = match hierarchy.version() {
+            Version::V1 => "v1",
+            Version::V2 => "v2",
+        };
+        let names = hierarchy.controllers().iter();
+        names.map(move |controller| (controller.name().to_owned(), version.to_owned()))
+    });
+    carried.collect()
 }
 
 fn has_core_pipe() -> bool {

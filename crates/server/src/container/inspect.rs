@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
-use api_types::host_config::IdMap;
 use api_types::inspect::{ContainerInspect, GraphDriver, State};
 use engine::container::{Details, Status, View};
 
@@ -21,15 +20,11 @@ pub(crate) async fn inspect(call: Call) -> Result<Reply, ApiError> {
 fn document(details: &Details) -> ContainerInspect {
     let view = &details.view;
     let execs: Vec<String> = details.exec_ids.iter().map(ToString::to_string).collect();
-    let id_map: Vec<IdMap> = details
-        .host_uid
-        .map(|host_id| IdMap {
-            container_id: 0,
-            host_id,
-            size: 65_536,
-        })
-        .into_iter()
-        .collect();
+    let ids = details.ids.as_ref();
+    let maps = |maps: fn(&engine::Ids) -> &Vec<engine::config::IdMap>| {
+        ids.map(|ids| translate::host_config::maps_to(maps(ids)))
+            .unwrap_or_default()
+    };
     ContainerInspect {
         id: view.id.to_string(),
         created: view.created.to_string(),
@@ -60,8 +55,8 @@ fn document(details: &Details) -> ContainerInspect {
         config: translate::config::to_api(&view.config),
         network_settings: translate::network::settings(&view.host),
         namespaces: namespaces(view),
-        uid_map: id_map.clone(),
-        gid_map: id_map,
+        uid_map: maps(|ids| &ids.users),
+        gid_map: maps(|ids| &ids.groups),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `POST /containers/{id}/wait`: the head of the reply is sent at once, the body after the end. `docker run` waits for
 //! the head before it starts the container, so that no exit is missed.
 
-use api_types::container::WaitReply;
+use api_types::container::{WaitError, WaitReply};
 use bytes::Bytes;
 use engine::container::Condition;
 

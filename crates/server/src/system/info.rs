@@ -82,7 +82,7 @@ pub(crate) async fn info(call: Call) -> Result<Reply, ApiError> {
         security_options: info.security_options,
         cdi_spec_dirs: Vec::new(),
         warnings: Some(info.warnings),
-        cgroup_controllers: BTreeMap::new(),
+        cgroup_controllers: info.cgroup_controllers,
     }))
 }
 

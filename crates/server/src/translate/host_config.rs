@@ -3,7 +3,7 @@
 use api_types::host_config as api;
 use api_types::mount as api_mount;
 use engine::config::{
-    DeviceLimit, DeviceRequest, HostConfig, LogRequest, MountRequest, Resources, RestartRequest,
+    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, Resources, RestartRequest,
     RootfsRequest, Ulimit,
 };
 
@@ -36,6 +36,10 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         ipc_mode: api.ipc_mode,
         uts_mode: api.uts_mode,
         userns_mode: api.userns_mode,
+        uid_maps: api.berth_uid_maps.into_iter().map(map_from).collect(),
+        gid_maps: api.berth_gid_maps.into_iter().map(map_from).collect(),
+        time_offsets: api.berth_time_offsets,
+        keep_namespaces: api.berth_keep_namespaces,
         cgroupns_mode: api.cgroupns_mode,
         cgroup_parent: api.cgroup_parent,
         privileged: api.privileged,
@@ -113,16 +117,18 @@ fn refuse_unsupported(api: &api::HostConfig) -> Result<(), ApiError> {
     let unsupported = [
         (!api.cgroup.is_empty(), "HostConfig.Cgroup"),
         (api.kernel_memory_tcp != 0, "KernelMemoryTCP"),
-        (
-            !api.berth_time_offsets.is_empty(),
-            "BerthTimeOffsets (--time-offset)",
-        ),
-        (!api.berth_uid_maps.is_empty(), "BerthUidMaps (--uidmap)"),
-        (!api.berth_gid_maps.is_empty(), "BerthGidMaps (--gidmap)"),
     ];
     match unsupported.into_iter().find(|(set, _)| *set) {
         Some((_, name)) => Err(ApiError::unsupported(name)),
         None => Ok(()),
+    }
+}
+
+fn map_from(map: api::IdMap) -> IdMap {
+    IdMap {
+        container: map.container_id,
+        host: map.host_id,
+        size: map.size,
     }
 }
 
@@ -494,10 +500,21 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
                 if rootfs.overlay { ":O" } else { "" }
             )
         }),
-        berth_time_offsets: std::collections::BTreeMap::new(),
-        berth_uid_maps: Vec::new(),
-        berth_gid_maps: Vec::new(),
+        berth_time_offsets: host.time_offsets.clone(),
+        berth_uid_maps: maps_to(&host.uid_maps),
+        berth_gid_maps: maps_to(&host.gid_maps),
+        berth_keep_namespaces: host.keep_namespaces,
     }
+}
+
+/// Translates ranges of ids back.
+pub(crate) fn maps_to(maps: &[IdMap]) -> Vec<api::IdMap> {
+    let map = |map: &IdMap| api::IdMap {
+        container_id: map.container,
+        host_id: map.host,
+        size: map.size,
+    };
+    maps.iter().map(map).collect()
 }
 
 fn or(text: &str, default: &str) -> String {
@@ -570,6 +587,10 @@ mod tests {
             "BlkioDeviceReadBps": [{"Path": "/dev/vda", "Rate": 1048576}],
             "Devices": [{"PathOnHost": "/dev/fuse", "PathInContainer": "/dev/fuse", "CgroupPermissions": "rwm"}],
             "BerthRootfs": "/srv:O",
+            "BerthTimeOffsets": {"boottime": -1},
+            "BerthUidMaps": [{"ContainerId": 0, "HostId": 100000, "Size": 1000}],
+            "BerthGidMaps": [{"ContainerId": 0, "HostId": 100000, "Size": 1000}],
+            "BerthKeepNamespaces": true,
         });
         let sent: api::HostConfig = serde_json::from_value(document.clone()).unwrap();
         let back = serde_json::to_value(to_api(&from_api(sent).unwrap())).unwrap();
@@ -586,11 +607,6 @@ mod tests {
             ("Isolation", serde_json::json!("hyperv")),
             ("Cgroup", serde_json::json!("x")),
             ("KernelMemoryTCP", serde_json::json!(1)),
-            ("BerthTimeOffsets", serde_json::json!({"boottime": 1})),
-            (
-                "BerthUidMaps",
-                serde_json::json!([{"ContainerId": 0, "HostId": 1, "Size": 1}]),
-            ),
         ] {
             let sent: api::HostConfig = serde_json::from_value(serde_json::json!({ name: value })).unwrap();
             let error = from_api(sent).unwrap_err();

@@ -1,5 +1,6 @@
 //! Rows of lists.
 
+use base::clock::Timestamp;
 use api_types::container::{ContainerSummary, SummaryHostConfig, SummaryNetworks};
 use api_types::image::ImageSummary;
 use api_types::mount::MountPoint;
@@ -74,10 +75,17 @@ fn names(names: &[String], none: &str, version: ApiVersion) -> Vec<String> {
     names.to_vec()
 }
 
+/// Returns a time as Go's `time.RFC3339`, which has no fractions.
+fn whole_seconds(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.split_once('.')
+        .map_or(text.clone(), |(seconds, _)| format!("{seconds}Z"))
+}
+
 /// Translates a volume; `size` is known for `system df` only.
 pub(crate) fn volume(details: &engine::volume::VolumeDetails, size: Option<u64>) -> Volume {
     Volume {
-        created_at: details.created.to_string(),
+        created_at: whole_seconds(details.created),
         driver: details.driver.clone(),
         labels: Some(details.labels.clone()).filter(|labels| !labels.is_empty()),
         mountpoint: details.mountpoint.clone(),
@@ -89,5 +97,19 @@ pub(crate) fn volume(details: &engine::volume::VolumeDetails, size: Option<u64>)
             ref_count: i64::try_from(details.users).unwrap_or(i64::MAX),
             size: signed(size),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn volumes_have_whole_seconds() {
+        assert_eq!(
+            whole_seconds(Timestamp::from_unix(5, 999_999_999)),
+            "1970-01-01T00:00:05Z"
+        );
+        assert_eq!(whole_seconds(Timestamp::NEVER), "0001-01-01T00:00:00Z");
     }
 }
