@@ -9,14 +9,15 @@ use anyhow::{Context, Result, bail};
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     let built = Command::new(env!("CARGO"))
         .current_dir(root)
-        .args(["build", "--release", "--package", "berth", "--package", "benches"])
+        .args(["build", "--release", "--config", ".cargo/static.toml"])
+        .args(["--package", "berth", "--package", "benches"])
         .status()
         .context("cargo build")?;
     if !built.success() {
         bail!("the release build failed");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let status = Command::new(target.join("release/compare"))
+    let status = Command::new(target.join(host_tuple()?).join("release/compare"))
         .args(arguments)
         .status()
         .context("run compare")?;
@@ -25,4 +26,14 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Returns the tuple that cargo builds for here, which names the directory of a build with `--target`.
+fn host_tuple() -> Result<String> {
+    let output = Command::new(env!("CARGO")).arg("-vV").output().context("cargo -vV")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .context("cargo -vV names no host")
 }

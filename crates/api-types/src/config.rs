@@ -39,7 +39,6 @@ wire! {
         pub network_disabled: bool,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub mac_address: String,
-        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub on_build: Option<Vec<String>>,
         pub labels: BTreeMap<String, String>,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]

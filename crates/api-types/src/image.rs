@@ -21,6 +21,9 @@ wire! {
         /// -1: not counted.
         pub shared_size: i64,
         pub size: i64,
+        /// Before API 1.44 only.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub virtual_size: Option<i64>,
     }
 
     /// The reply to `GET /images/{name}/json`.
@@ -41,6 +44,9 @@ wire! {
         pub size: i64,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub virtual_size: Option<i64>,
+        /// Before API 1.45 only; clients of that time read the key.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub container_config: Option<ContainerConfig>,
         pub graph_driver: GraphDriver,
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,

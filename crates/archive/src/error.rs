@@ -82,7 +82,12 @@ impl Kinded for UnpackError {
                 | io::ErrorKind::AlreadyExists
                 | io::ErrorKind::NotADirectory
                 | io::ErrorKind::IsADirectory
+                | io::ErrorKind::DirectoryNotEmpty
+                | io::ErrorKind::CrossesDevices
+                | io::ErrorKind::TooManyLinks
                 | io::ErrorKind::InvalidFilename => Kind::Invalid,
+                // A path of the archive that leads through a link.
+                _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Kind::Invalid,
                 _ => kind_of_io(source),
             },
         }

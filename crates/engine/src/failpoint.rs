@@ -4,6 +4,7 @@
 //! costs one load. [`STEPS`] is the complete list, from which the tests take theirs.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Every step of create, start, exec, stop and remove, in order, as `verb.step`: killed *after* the step was done.
 pub const STEPS: &[&str] = &[
@@ -33,11 +34,24 @@ pub const STEPS: &[&str] = &[
 
 static WANTED: OnceLock<Option<String>> = OnceLock::new();
 
-/// Ends the process as `kill -9` would when `BERTH_FAILPOINT` names `step`.
+/// Whether the panic that was asked for was raised: one call fails, not all that follow.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process as `kill -9` would when `BERTH_FAILPOINT` names `step`; with `step=panic` in it, panics there, once.
+///
+/// # Panics
+///
+/// When it is asked to.
 pub fn reached(step: &'static str) {
     debug_assert!(STEPS.contains(&step), "{step} is missing in the list of steps");
     let wanted = WANTED.get_or_init(|| std::env::var("BERTH_FAILPOINT").ok());
-    if wanted.as_deref() == Some(step) {
+    let Some(wanted) = wanted.as_deref() else {
+        return;
+    };
+    if wanted.strip_suffix("=panic") == Some(step) && !PANICKED.swap(true, Ordering::Relaxed) {
+        panic!("failpoint {step}");
+    }
+    if wanted == step {
         // A kill, not an abort: no destructor, no core dump, nothing flushed.
         let pid = rustix::process::getpid();
         if rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_err() {

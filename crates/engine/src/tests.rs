@@ -14,8 +14,8 @@ use shim_api::task::ExitRecord;
 
 use crate::config::{Config, HostConfig, RootfsRequest};
 use crate::container::{
-    Condition, CreateError, CreateRequest, ListRequest, RemoveRequest, StopRequest, create, inspect, list,
-    remove, rename, start, stop, wait,
+    AttachRequest, Condition, CreateError, CreateRequest, ListRequest, RemoveRequest, StopRequest, attach,
+    create, inspect, list, remove, rename, start, stop, wait,
 };
 use crate::{Engine, EngineConfig, UserNamespaceDefault};
 
@@ -350,4 +350,87 @@ async fn one_data_root_one_daemon() {
     let config = engine.config.clone();
     let error = Engine::open(config).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
+}
+
+/// Starting fails here, for want of a zygote, with code 128: that tells which ones were tried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_starts_what_docker_would() {
+    type Change = fn(&mut crate::container::StateRecord);
+    let stopped: Change = |state| {
+        state.status = crate::container::Status::Exited;
+        state.exit.code = 5;
+        state.stopped = true;
+    };
+    let ended: Change = |state| {
+        state.status = crate::container::Status::Exited;
+        state.exit.code = 5;
+    };
+    let rebooted: Change = |state| {
+        running(state);
+        state.boot_id = "another".to_owned();
+    };
+    let cases: [(&str, &str, Change, i64); 9] = [
+        ("always-stopped", "always", stopped, 128),
+        ("always-ended", "always", ended, 128),
+        ("always-rebooted", "always", rebooted, 128),
+        ("unless-stopped-stopped", "unless-stopped", stopped, 5),
+        ("unless-stopped-ended", "unless-stopped", ended, 128),
+        ("unless-stopped-rebooted", "unless-stopped", rebooted, 128),
+        ("on-failure-ended", "on-failure", ended, 5),
+        ("on-failure-rebooted", "on-failure", rebooted, 137),
+        ("no-rebooted", "no", rebooted, 137),
+    ];
+    let sandbox = Sandbox::new("boot");
+    let engine = sandbox.open().await;
+    for (name, policy, change, _) in cases {
+        let mut request = sandbox.request(name);
+        request.host.restart.name = policy.to_owned();
+        let id = create(&engine, request).await.unwrap().id;
+        forge(&engine, id.as_str(), change);
+    }
+    let mut request = sandbox.request("never-started");
+    request.host.restart.name = "always".to_owned();
+    create(&engine, request).await.unwrap();
+    engine.close().await;
+    drop(engine);
+
+    let engine = sandbox.open().await;
+    for (name, _, _, code) in cases {
+        let mut view = engine.registry.find(name).unwrap().view.subscribe();
+        let seen = view.wait_for(|view| view.exit.code == code && !view.status.is_running());
+        let seen = tokio::time::timeout(std::time::Duration::from_secs(10), seen).await;
+        assert!(seen.is_ok(), "{name}");
+    }
+    let view = engine.registry.find("never-started").unwrap().view();
+    assert_eq!((view.status.as_str(), view.exit.code), ("created", 0));
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_left_keeps_nobody_awake() {
+    let sandbox = Sandbox::new("left");
+    let engine = sandbox.open().await;
+    create(&engine, sandbox.request("one")).await.unwrap();
+    engine.close().await;
+    let request = AttachRequest {
+        logs: false,
+        stream: true,
+        stdin: true,
+        stdout: true,
+        stderr: true,
+        detach_keys: None,
+    };
+    let attached = attach(&engine, "one", request).await.unwrap();
+    assert!(!engine.is_idle());
+    drop(attached);
+    assert!(engine.is_idle());
+    // The next daemon would start this one, so the present one has to stay.
+    let mut request = sandbox.request("two");
+    request.host.restart.name = "always".to_owned();
+    let id = create(&engine, request).await.unwrap().id;
+    engine.close().await;
+    assert!(engine.is_idle());
+    let container = engine.registry.get(id.as_str()).unwrap();
+    container.publish(|view| view.status = crate::container::Status::Exited);
+    assert!(!engine.is_idle());
 }

@@ -196,6 +196,8 @@ fn populate(
         path: bundle.rootfs.clone(),
         idmap: false,
     };
+    // The cpuset of the cgroup says where a container runs, not what this command happens to be pinned to.
+    sys::process::reset_cpu_affinity().plain()?;
     let created = runtime::create(CreateRequest {
         id: &options.id,
         spec,

@@ -482,6 +482,8 @@ fn go(plan: &Plan<'_>, ready: Ready, channel: &mut Channel, gate: Gate) -> Resul
     drop(root);
     if plan.init {
         if let Side::Init(program) = init::split(has_terminal)? {
+            // While it may still write to its own memory; only a title.
+            sys::process::set_title("berth-init");
             plan.process.drop_privileges(&identity)?;
             close_all_but(0, &[])?;
             let _only_a_name = rustix::thread::set_name(c"berth-init");

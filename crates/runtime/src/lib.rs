@@ -20,6 +20,7 @@
 mod capability;
 mod channel;
 mod child;
+mod copy_up;
 mod create;
 mod device;
 mod error;

@@ -174,7 +174,18 @@ fn plan_one(
             "a map of ids of its own for the mount at {destination:?}"
         )));
     }
-    let read_only_later = matches!(kind, Kind::Dev) && options.set.contains(Attributes::RDONLY);
+    let is_tmpfs = matches!(&kind, Kind::Child { file_system, .. } if file_system.as_c_str() == c"tmpfs");
+    if options.copy_up && !is_tmpfs {
+        return Err(CreateError::spec(format!(
+            "the mount at {destination:?} is no tmpfs, but has the option \"tmpcopyup\""
+        )));
+    }
+    // What has to be filled first is made writable.
+    let read_only_later =
+        (matches!(kind, Kind::Dev) || options.copy_up) && options.set.contains(Attributes::RDONLY);
+    if options.copy_up {
+        options.set.0 &= !Attributes::RDONLY.0;
+    }
     planned.push(PlannedMount {
         destination,
         kind,
@@ -193,8 +204,9 @@ fn plan_cgroup(
     cgroup: Option<&Cgroup>,
     planned: &mut Vec<PlannedMount>,
 ) -> Result<()> {
+    // The caller wants no cgroup for the container: it has nothing to show there, and the host's tree is not shown.
     let Some(cgroup) = cgroup else {
-        return Err(CreateError::unsupported("a cgroup mount without a cgroup"));
+        return Ok(());
     };
     let names: Vec<Option<PathBuf>> = cgroup
         .directories()

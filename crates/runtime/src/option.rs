@@ -16,6 +16,8 @@ pub(crate) struct MountOptions {
     pub(crate) propagation: Option<(Propagation, Depth)>,
     pub(crate) bind: Option<Depth>,
     pub(crate) idmap: Option<IdmapOption>,
+    /// Whether a tmpfs begins with the content of the directory below it.
+    pub(crate) copy_up: bool,
     /// What is left for the file system itself: key and value.
     pub(crate) data: Vec<(String, Option<String>)>,
 }
@@ -88,7 +90,8 @@ impl MountOptions {
             "idmap" => self.idmap = Some(IdmapOption::One),
             "ridmap" => self.idmap = Some(IdmapOption::Recursive),
             "noidmap" => self.idmap = Some(IdmapOption::Never),
-            "remount" | "tmpcopyup" | "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
+            "tmpcopyup" => self.copy_up = true,
+            "remount" | "copy-symlink" | "src-nofollow" | "dest-nofollow" => {
                 return Err(CreateError::unsupported(&format!(
                     "the mount option \"{option}\""
                 )));
@@ -162,6 +165,6 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_refused() {
-        assert!(MountOptions::parse(&["tmpcopyup".to_owned()]).is_err());
+        assert!(MountOptions::parse(&["remount".to_owned()]).is_err());
     }
 }

@@ -179,6 +179,12 @@ pub(crate) fn attach<'a>(root: &Root, mounts: Vec<(&'a PlannedMount, OwnedFd)>) 
                 place
             }
         };
+        if planned.options.copy_up {
+            let own_mode = !planned.options.data.iter().any(|(key, _)| key == "mode");
+            crate::copy_up::fill(place.as_fd(), tree.as_fd(), own_mode).at_with(Step::Mount, || {
+                format!("copy what is at {:?} into the tmpfs", planned.destination)
+            })?;
+        }
         sys::mount::move_mount(&tree, &place).at_with(Step::Mount, context)?;
         if matches!(planned.kind, Kind::Dev) {
             crate::device::make_links(tree.as_fd())?;

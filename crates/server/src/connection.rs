@@ -71,7 +71,7 @@ pub(crate) async fn serve<S: Socket>(
             }
             First::Other => {
                 let io = Prefixed {
-                    prefix: head.freeze(),
+                    prefix: escape_target(head).freeze(),
                     socket,
                 };
                 serve_http(io, hangup, peer, service).await;
@@ -79,6 +79,23 @@ pub(crate) async fn serve<S: Socket>(
             }
         },
     }
+}
+
+/// Escapes what people type for curl, `?filters={"status":["running"]}`: Go's server takes it, hyper does not.
+fn escape_target(head: BytesMut) -> BytesMut {
+    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    if !head[..line].contains(&b'"') {
+        return head;
+    }
+    let mut escaped = BytesMut::with_capacity(head.len() + 64);
+    for byte in &head[..line] {
+        match byte {
+            b'"' => escaped.extend_from_slice(b"%22"),
+            byte => escaped.extend_from_slice(&[*byte]),
+        }
+    }
+    escaped.extend_from_slice(&head[line..]);
+    escaped
 }
 
 /// What the first bytes of a connection are.

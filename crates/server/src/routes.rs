@@ -96,6 +96,8 @@ pub(crate) static ROUTES: &[Route] = routes! {
 
     GET "/swarm" => system::refusals::swarm;
     GET "/swarm/{what}" => system::refusals::swarm;
+    POST "/swarm/init" => system::refusals::swarm_start;
+    POST "/swarm/join" => system::refusals::swarm_start;
     POST "/swarm/{what}" => system::refusals::swarm;
     GET "/nodes" => system::refusals::swarm;
     GET "/nodes/{what..}" => system::refusals::swarm;

@@ -34,6 +34,8 @@ pub fn zygote_main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     prepare();
+    // Here and not in each shim: what the daemon is pinned to is not for its containers. Without it they have fewer CPUs.
+    sys::process::reset_cpu_affinity().ok();
     // Found once, its open directories are inherited by every shim. Without it `Start` says what is wrong.
     let layout = Layout::detect().ok();
     let zygote = Zygote {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use crate::check::{InvalidError, shown};
 use crate::config::{DeviceLimit, Resources};
 
-/// docker's smallest memory limit.
-const MINIMUM_MEMORY: i64 = 6 << 20;
+/// The smallest memory limit: a static program lives in it. docker's, 6 MiB, is what its runtime needs for a start.
+const MINIMUM_MEMORY: i64 = 512 << 10;
 
 /// docker's CFS period in microseconds.
 const PERIOD: i64 = 100_000;
@@ -32,7 +32,7 @@ pub fn check(resources: &Resources, host: &Limitable) -> Result<Vec<String>, Inv
     let fail = |text: &str| Err(InvalidError::new(text.to_owned()));
     let r = resources;
     if r.memory != 0 && r.memory < MINIMUM_MEMORY {
-        return fail("Minimum memory limit allowed is 6MB");
+        return fail("Minimum memory limit allowed is 512kB");
     }
     if r.memory > 0 && r.memory_swap > 0 && r.memory_swap < r.memory {
         return fail("Minimum memoryswap limit should be larger than memory limit, see usage");
@@ -52,7 +52,7 @@ pub fn check(resources: &Resources, host: &Limitable) -> Result<Vec<String>, Inv
         )));
     }
     if r.memory_reservation > 0 && r.memory_reservation < MINIMUM_MEMORY {
-        return fail("Minimum memory reservation allowed is 6MB");
+        return fail("Minimum memory reservation allowed is 512kB");
     }
     if r.memory > 0 && r.memory_reservation > 0 && r.memory < r.memory_reservation {
         return fail("Minimum memory limit can not be less than memory reservation limit, see usage");
@@ -295,14 +295,14 @@ mod tests {
             (base(), true),
             (
                 Resources {
-                    memory: 4 << 20,
+                    memory: (512 << 10) - 1,
                     ..base()
                 },
                 false,
             ),
             (
                 Resources {
-                    memory: 6 << 20,
+                    memory: 512 << 10,
                     ..base()
                 },
                 true,

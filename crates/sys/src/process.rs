@@ -294,6 +294,18 @@ fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), SyscallErro
     call!(check(value.into()), "prctl({option}, {argument})").map(drop)
 }
 
+/// Lets the calling thread run on every CPU of its cpuset, whatever the program that started it was pinned to.
+pub fn reset_cpu_affinity() -> Result<(), SyscallError> {
+    let mut every = rustix::thread::CpuSet::new();
+    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
+        every.set(cpu);
+    }
+    call!(
+        rustix::thread::sched_setaffinity(None, &every),
+        "sched_setaffinity(every CPU)"
+    )
+}
+
 /// Opens the directory of process `pid` in /proc. It stays that process's: nothing can be opened through it any more when
 /// the process is gone, also when its number is another's by then.
 pub fn open_directory(pid: i32) -> Result<OwnedFd, SyscallError> {

@@ -166,3 +166,58 @@ fn ap_05_hostile_names() -> Result<()> {
     }
     daemon.finish()
 }
+
+/// What dockerode, compose 1.29, and people with curl stumble over; dockerd 20.10 was the model.
+#[test]
+fn details_that_clients_depend_on() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--init",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "sleep 100; true",
+    ])?;
+    let reply = daemon.api("GET", r#"/v1.41/containers/json?filters={"name":["c1"]}"#, None)?;
+    assert_eq!(reply.status, 200, "quotes that are not escaped");
+    let list = reply.json()?;
+    assert_eq!(list[0]["Command"], "sh -c 'sleep 100; true'");
+    let inspect = daemon.api("GET", "/containers/c1/json", None)?.json()?;
+    let id = inspect["Id"].as_str().unwrap_or_default();
+    assert_eq!(inspect["Config"]["Hostname"], id[..12]);
+    assert!(inspect["Config"].get("OnBuild").is_some());
+    let resize = daemon.api("POST", "/containers/c1/resize?h=10&w=20", None)?;
+    assert_eq!((resize.status, resize.body.as_str()), (200, ""), "no terminal");
+    let top = daemon
+        .api("GET", "/containers/c1/top?ps_args=-o%20pid,args", None)?
+        .json()?;
+    assert_eq!(top["Processes"][0][1], "berth-init");
+    let old = daemon.api("GET", "/v1.41/images/busybox/json", None)?.json()?;
+    assert!(old.get("ContainerConfig").is_some() && old.get("VirtualSize").is_some());
+    let new = daemon.api("GET", "/v1.50/images/busybox/json", None)?.json()?;
+    assert!(new.get("ContainerConfig").is_none() && new.get("VirtualSize").is_none());
+    let swarm = daemon.api("POST", "/swarm/init", Some("{}"))?;
+    assert_eq!(
+        (swarm.status, swarm.body.contains("swarm is not supported")),
+        (501, true),
+        "{}",
+        swarm.body
+    );
+    daemon.ok(&["rm", "-f", "c1"])?;
+    daemon.api("POST", "/containers/prune", None)?;
+    let events = daemon.ok(&[
+        "events",
+        "--since",
+        "1h",
+        "--until",
+        "0s",
+        "--filter",
+        "event=prune",
+    ])?;
+    assert!(events.contains("container prune"), "{events}");
+    daemon.finish()
+}

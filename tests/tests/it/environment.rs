@@ -150,3 +150,76 @@ fn processes_of_another_container() -> Result<()> {
     assert!(text.contains("sleep 4242"), "{text}");
     daemon.finish()
 }
+
+#[test]
+fn shared_memory_of_another_container() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "first",
+        "--ipc",
+        "shareable",
+        "--shm-size",
+        "3m",
+        "busybox",
+        "sleep",
+        "1000",
+    ])?;
+    daemon.ok(&["exec", "first", "sh", "-c", "echo from-first >/dev/shm/a"])?;
+    let program =
+        "cat /dev/shm/a; echo from-second >/dev/shm/b; grep ' /dev/shm ' /proc/mounts; ls -d /dev/mqueue";
+    let text = daemon.ok(&[
+        "run",
+        "--rm",
+        "--ipc",
+        "container:first",
+        "busybox",
+        "sh",
+        "-c",
+        program,
+    ])?;
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines[0], lines[2]), ("from-first", "/dev/mqueue"), "{text}");
+    for word in ["nosuid", "nodev", "noexec", "size=3072k"] {
+        assert!(lines[1].contains(word), "{text}");
+    }
+    assert_eq!(daemon.ok(&["exec", "first", "cat", "/dev/shm/b"])?, "from-second");
+    // One that keeps its memory to itself is not joined, and neither is one without any.
+    daemon.ok(&["run", "-d", "--name", "private", "busybox", "sleep", "1000"])?;
+    let output = daemon
+        .berth(&["run", "--rm", "--ipc", "container:private", "busybox", "true"])?
+        .expect(125)?;
+    assert!(output.stderr.contains("non-shareable IPC"), "{}", output.stderr);
+    daemon.finish()
+}
+
+/// A restart by policy joins the container that is meant, never the process that has its old number.
+#[test]
+fn a_restart_joins_the_present_run_of_the_other_container() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&["run", "-d", "--name", "first", "busybox", "sleep", "1000"])?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "second",
+        "--restart",
+        "always",
+        "--network",
+        "container:first",
+        "busybox",
+        "sh",
+        "-c",
+        "readlink /proc/self/ns/net; while [ -d /sys ]; do sleep 0.05; [ -e /stop ] && rm /stop && exit; done",
+    ])?;
+    let before = daemon.ok(&["exec", "first", "readlink", "/proc/self/ns/net"])?;
+    daemon.wait_for_log("second", &before)?;
+    daemon.ok(&["restart", "-t", "0", "first"])?;
+    let after = daemon.ok(&["exec", "first", "readlink", "/proc/self/ns/net"])?;
+    assert_ne!(before, after);
+    daemon.ok(&["exec", "second", "touch", "/stop"])?;
+    daemon.wait_for_log("second", &after)?;
+    daemon.finish()
+}

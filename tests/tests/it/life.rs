@@ -411,3 +411,91 @@ fn stats_once() -> Result<()> {
     );
     daemon.finish()
 }
+
+#[test]
+fn ps_filters_as_docker_does() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let create = |name: &str, flags: &[&str]| {
+        daemon.ok(&[&["create", "--name", name][..], flags, &["busybox", "true"]].concat())
+    };
+    create("web1", &["--label", "tier=front"])?;
+    create("web2", &["--label", "tier=back", "-v", "data:/data"])?;
+    create("old-web", &["--network", "host"])?;
+    daemon.ok(&["run", "--name", "fails", "busybox", "true"])?;
+    let names = |filters: &[&str]| -> Result<String> {
+        let mut arguments = vec!["ps", "-a", "--format", "{{.Names}}"];
+        for filter in filters {
+            arguments.extend(["--filter", filter]);
+        }
+        let mut names: Vec<String> = daemon.ok(&arguments)?.lines().map(str::to_owned).collect();
+        names.sort();
+        Ok(names.join(" "))
+    };
+    let id = daemon.inspect("web2", "{{.Id}}")?;
+    let by_id = format!("id={}", &id[..8]);
+    for (filters, expected) in [
+        (&["name=web"][..], "old-web web1 web2"),
+        (&["name=^/web"], "web1 web2"),
+        (&["name=^web[0-9]$"], "web1 web2"),
+        (&["name=^(web1|fails)$"], "fails web1"),
+        (&["name=web1", "name=fails"], "fails web1"),
+        (&["name=we("], ""),
+        (&[&by_id], "web2"),
+        (&["label=tier"], "web1 web2"),
+        (&["label=tier", "label=tier=back"], "web2"),
+        (&["status=exited"], "fails"),
+        (&["status=created", "name=1"], "web1"),
+        (&["exited=0"], "fails"),
+        (&["exited=1"], ""),
+        (&["ancestor=busybox"], "fails old-web web1 web2"),
+        (&["ancestor=other"], ""),
+        (&["before=web2"], "web1"),
+        (&["since=web2"], "fails old-web"),
+        (&["volume=data"], "web2"),
+        (&["volume=/data"], "web2"),
+        (&["network=host"], "old-web"),
+    ] {
+        assert_eq!(names(filters)?, expected, "{filters:?}");
+    }
+    let output = daemon.berth(&["ps", "--filter", "before=nobody"])?.expect(1)?;
+    assert!(
+        output.stderr.contains("No such container: nobody"),
+        "{}",
+        output.stderr
+    );
+    let output = daemon.berth(&["ps", "--filter", "what=ever"])?.expect(1)?;
+    assert!(
+        output.stderr.contains("invalid filter 'what'"),
+        "{}",
+        output.stderr
+    );
+    daemon.finish()
+}
+
+#[test]
+fn templates_take_the_names_that_docker_has() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let version = daemon.ok(&[
+        "version",
+        "--format",
+        "{{.Server.APIVersion}} {{.Server.ApiVersion}} {{.Server.MinAPIVersion}} {{.Client.APIVersion}} \
+         {{.Server.Os}}{{.Server.GitCommit}}{{.Server.BuildTime}}",
+    ])?;
+    assert!(version.starts_with("1.50 1.50 1.24 1.50 linux"), "{version}");
+    let info = daemon.ok(&[
+        "info",
+        "--format",
+        "{{.ServerVersion}} {{.Driver}} {{.CgroupVersion}} {{.NCPU}} {{.CPUCfsQuota}} {{index .CgroupControllers \"pids\"}}",
+    ])?;
+    assert!(info.ends_with(" v1") || info.ends_with(" v2"), "{info}");
+    daemon.ok(&["create", "--name", "c1", "--cpus", "0.5", "busybox", "true"])?;
+    assert_eq!(
+        daemon.inspect("c1", "{{.HostConfig.NanoCPUs}} {{.HostConfig.NanoCpus}}")?,
+        "500000000 500000000"
+    );
+    assert_eq!(daemon.inspect("c1", "{{.ID}}")?, daemon.inspect("c1", "{{.Id}}")?);
+    daemon.ok(&["volume", "create", "data"])?;
+    let created = daemon.ok(&["volume", "inspect", "-f", "{{.CreatedAt}}", "data"])?;
+    assert!(created.len() == 20 && created.ends_with('Z'), "{created}");
+    daemon.finish()
+}

@@ -17,6 +17,8 @@ mod mounts;
 mod restart;
 // What must never happen.
 mod confinement;
+mod faults;
+mod hostile_clients;
 mod hostile_images;
 mod probe;
 mod security;
@@ -31,3 +33,4 @@ mod on_demand;
 mod rust_client;
 // The rows of docs/seeds.md that have no better place.
 mod namespaces;
+mod seeds;

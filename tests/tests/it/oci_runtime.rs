@@ -256,5 +256,14 @@ fn podman(place: &Place) -> Result<()> {
     assert_eq!(run(&["exec", "c1", "echo", "exec"])?.text()?, "exec");
     run(&["stop", "-t", "0", "c1"])?.expect(0)?;
     run(&["rm", "c1"])?.expect(0)?;
+    // Its /run and /tmp are tmpfs that begin with what the image has there.
+    let program = "touch /tmp/x /run/x && ! touch /x 2>/dev/null && ls /tmp";
+    let read_only = [
+        &["run", "--rm", "--read-only"][..],
+        &common,
+        &["--rootfs", tree, "sh", "-c", program],
+    ]
+    .concat();
+    assert_eq!(run(&read_only)?.text()?, "x");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The hostile program of `tests/probe/probe.c` and daemons that have it in an image, as `/probe`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -7,27 +8,32 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result};
 use testkit::{Daemon, Start, command};
 
-/// Returns the compiled program, made beside the running test once for each version of its source.
+/// Returns the compiled program.
 pub(crate) fn program() -> Result<PathBuf> {
-    static MADE: Mutex<Option<PathBuf>> = Mutex::new(None);
+    compiled("probe")
+}
+
+/// Returns a compiled program of `tests/probe`, made beside the running test once for each version of its source.
+pub(crate) fn compiled(name: &str) -> Result<PathBuf> {
+    static MADE: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(path) = made.as_ref() {
+    if let Some(path) = made.get(name) {
         return Ok(path.clone());
     }
-    let source = testkit::binary::root().join("tests/probe/probe.c");
+    let source = testkit::binary::root().join(format!("tests/probe/{name}.c"));
     let changed = std::fs::metadata(&source)?.modified()?;
     let stamp = changed.duration_since(std::time::UNIX_EPOCH)?.as_nanos();
     let own = std::env::current_exe()?;
-    let path = own.with_file_name(format!("probe-{stamp}"));
+    let path = own.with_file_name(format!("{name}-{stamp}"));
     if !path.is_file() {
         // Other processes may do this at once: the last one's file is as good as the first one's.
-        let fresh = own.with_file_name(format!("probe-{stamp}-{}", std::process::id()));
+        let fresh = own.with_file_name(format!("{name}-{stamp}-{}", std::process::id()));
         let mut compile = Command::new("cc");
         compile.args(["-static", "-O1", "-o"]).arg(&fresh).arg(&source);
         command::run(&mut compile, b"")?.expect(0)?;
         std::fs::rename(&fresh, &path)?;
     }
-    *made = Some(path.clone());
+    made.insert(name.to_owned(), path.clone());
     Ok(path)
 }
 

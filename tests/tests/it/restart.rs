@@ -133,3 +133,40 @@ fn rm_and_restart_do_not_go_together() -> Result<()> {
         .expect(125)?;
     daemon.finish()
 }
+
+/// With a shared PID namespace each run has a new cgroup, made from the document that the shim keeps.
+#[test]
+fn what_was_updated_holds_for_the_next_run() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "--pid",
+        "host",
+        "--restart",
+        "always",
+        "-m",
+        "64m",
+        "busybox",
+        "sleep",
+        "1000",
+    ])?;
+    let first = daemon.inspect("c1", "{{.State.Pid}}")?;
+    daemon.ok(&["update", "-m", "80m", "--memory-swap", "-1", "c1"])?;
+    daemon.ok(&["exec", "c1", "kill", "-9", &first])?;
+    daemon.wait_for("c1", "{{.RestartCount}} {{.State.Status}}", "1 running")?;
+    assert_ne!(daemon.inspect("c1", "{{.State.Pid}}")?, first);
+    let program =
+        "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
+    assert_eq!(
+        daemon.ok(&["exec", "c1", "sh", "-c", program])?,
+        (80u64 << 20).to_string()
+    );
+    daemon.ok(&["update", "--restart", "no", "c1"])?;
+    let second = daemon.inspect("c1", "{{.State.Pid}}")?;
+    daemon.ok(&["exec", "c1", "kill", "-9", &second])?;
+    daemon.wait_for("c1", "{{.State.Status}}", "exited")?;
+    daemon.finish()
+}

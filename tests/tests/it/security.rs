@@ -459,3 +459,85 @@ fn nw_07_no_abstract_sockets() -> Result<()> {
     );
     daemon.finish()
 }
+
+#[test]
+fn seccomp_profiles_are_kept_whole_or_refused() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let run = |name: &str, profile: &str| -> Result<testkit::command::Output> {
+        let path = daemon.directory().join(name);
+        testkit::image::put(&path, profile)?;
+        let option = format!("seccomp={}", path.display());
+        let program = [
+            "busybox",
+            "sh",
+            "-c",
+            "mkdir /x 2>&1; grep Seccomp_filters: /proc/self/status",
+        ];
+        daemon.berth(&[&["run", "--rm", "--security-opt", &option][..], &program].concat())
+    };
+    let denied =
+        r#""syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]"#;
+    let logging =
+        format!(r#"{{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"], {denied}}}"#);
+    let output = run("logging.json", &logging)?.expect(0)?;
+    assert!(output.stdout.contains("not supported"), "{}", output.stdout);
+    // The kernel takes this flag only together with a listener, so its error shows that flags reach it.
+    let waiting = logging.replace("FLAG_LOG", "FLAG_WAIT_KILLABLE_RECV");
+    let output = run("waiting.json", &waiting)?.expect(125)?;
+    assert!(output.stderr.contains("seccomp"), "{}", output.stderr);
+    let notifying = r#"{"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]}"#;
+    let output = run("notifying.json", notifying)?.expect(125)?;
+    assert!(output.stderr.contains("SCMP_ACT_NOTIFY"), "{}", output.stderr);
+    daemon.finish()
+}
+
+/// What the daemon itself has not got is an error when it was asked for by name, and a warning when it was a part of
+/// everything.
+#[test]
+fn capabilities_that_the_daemon_lacks_are_named() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let bounding = u64::from_str_radix(bounding.unwrap_or_default().trim(), 16)?;
+    const SYS_RESOURCE: u64 = 1 << 24;
+    if bounding & SYS_RESOURCE != 0 {
+        return testkit::skip("this machine lacks no capability");
+    }
+    let daemon = Daemon::with_busybox()?;
+    let named = "CAP_SYS_RESOURCE";
+    let output = daemon
+        .berth(&["create", "--privileged", "busybox", "true"])?
+        .expect(0)?;
+    assert!(output.stderr.contains(named), "{}", output.stderr);
+    let add = ["--cap-add", "SYS_RESOURCE", "busybox", "true"];
+    let output = daemon
+        .berth(&[&["run", "--rm", "--userns", "host"][..], &add].concat())?
+        .expect(125)?;
+    assert!(output.stderr.contains(named), "{}", output.stderr);
+    // In a user namespace of its own it is there, and bounded by that namespace.
+    daemon.ok(&[&["run", "--rm"][..], &add].concat())?;
+    daemon.finish()
+}
+
+/// What the daemon is pinned to is not for its containers.
+#[test]
+fn rt_20_every_processor_of_the_cpuset() -> Result<()> {
+    let allowed = |status: &str| -> Option<String> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.map(|list| list.trim().to_owned())
+    };
+    let all = allowed(&std::fs::read_to_string("/proc/self/status")?).context("Cpus_allowed_list")?;
+    if !all.contains(['-', ',']) {
+        return testkit::skip("this machine has one processor");
+    }
+    let mut first = rustix::thread::CpuSet::new();
+    first.set(all.split(['-', ',']).next().unwrap_or_default().parse()?);
+    // Of this test's own thread, and of what it starts.
+    rustix::thread::sched_setaffinity(None, &first)?;
+    let daemon = Daemon::with_busybox()?;
+    let status = daemon.ok(&["run", "--rm", "busybox", "cat", "/proc/self/status"])?;
+    assert_eq!(allowed(&status), Some(all));
+    daemon.finish()
+}

@@ -116,3 +116,19 @@ fn output_of_a_terminal_is_logged_raw() -> Result<()> {
     assert_eq!(daemon.berth(&["logs", "c1"])?.expect(0)?.stdout, "hello\r\n");
     daemon.finish()
 }
+
+#[test]
+fn the_size_at_creation_is_the_first_one() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let body = r#"{"Image": "busybox", "Cmd": ["stty", "size"], "Tty": true, "HostConfig": {"ConsoleSize": [33, 77]}}"#;
+    let reply = daemon.api("POST", "/v1.50/containers/create?name=c1", Some(body))?;
+    assert_eq!(reply.status, 201, "{}", reply.body);
+    daemon.ok(&["start", "c1"])?;
+    daemon.wait_for("c1", "{{.State.Status}}", "exited")?;
+    assert_eq!(daemon.ok(&["logs", "c1"])?.trim(), "33 77");
+    assert_eq!(
+        daemon.inspect("c1", "{{json .HostConfig.ConsoleSize}}")?,
+        "[33,77]"
+    );
+    daemon.finish()
+}

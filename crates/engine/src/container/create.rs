@@ -306,7 +306,7 @@ fn resolve_image(
         .resolve(&config.image)
         .map_err(|error| match error.kind() {
             Kind::NotFound => CreateError::NoImage {
-                image: config.image.clone(),
+                image: crate::image::full_name(&config.image),
             },
             _ => invalid(chain(&error).to_string()),
         })?;

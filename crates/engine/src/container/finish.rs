@@ -80,6 +80,11 @@ pub(crate) async fn on_event(actor: &mut Actor, event: Event) {
                 &[("exitCode", last.code.to_string())],
             );
         }
+        // The shim knows the containers whose namespaces are joined by their processes only; these may be others by now.
+        Event::Exited { record } if record.error.is_some() && joins_others(actor) && wants_again(actor) => {
+            actor.events = None;
+            try_again(actor, &record);
+        }
         Event::Exited { record } => ended(actor, &record).await,
         Event::OutOfMemory => {
             tell(&actor.engine, &actor.container, "oom", &[]);
@@ -103,28 +108,48 @@ pub(crate) async fn on_lost_shim(actor: &mut Actor) {
     }
     clean(actor);
     let record = killed(actor);
-    let policy = task::restart_policy(&actor.container.record().host.restart);
+    if wants_again(actor) {
+        try_again(actor, &record);
+    } else {
+        ended(actor, &record).await;
+    }
+}
+
+/// Returns whether the container joins namespaces of other containers.
+fn joins_others(actor: &Actor) -> bool {
+    let host = &actor.container.record().host;
+    [&host.network_mode, &host.pid_mode, &host.ipc_mode]
+        .iter()
+        .any(|mode| mode.starts_with("container:"))
+}
+
+/// Returns whether the policy has the engine start the container again.
+fn wants_again(actor: &Actor) -> bool {
     let stopped = actor.container.stopped.load(Ordering::Relaxed);
-    let again = match policy {
+    match task::restart_policy(&actor.container.record().host.restart) {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => !stopped,
         RestartPolicy::OnFailure { maximum } => !stopped && (maximum == 0 || actor.failures < maximum),
-    };
-    if again {
-        apply(actor, &record, Happening::EndedForNow);
-        actor.container.streams().shim = None;
-        self::record(actor);
+    }
+}
+
+/// Has the engine itself start the container again, after docker's delay.
+fn try_again(actor: &mut Actor, record: &ExitRecord) {
+    let ran = actor.container.view().status.has_process();
+    apply(actor, record, Happening::EndedForNow);
+    release(actor.container.streams().shim.take());
+    self::record(actor);
+    // Of a restart that failed the end of the run before has been told.
+    if ran {
         tell(
             &actor.engine,
             &actor.container,
             "die",
-            &[("exitCode", "137".to_owned())],
+            &[("exitCode", record.code.to_string())],
         );
-        actor.retry = Some(tokio::time::Instant::now() + back_off(actor.failures));
-        actor.failures += 1;
-    } else {
-        ended(actor, &record).await;
     }
+    actor.retry = Some(tokio::time::Instant::now() + back_off(actor.failures));
+    actor.failures += 1;
 }
 
 /// Returns how the present run ended, if its shim has written it.

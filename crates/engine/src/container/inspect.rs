@@ -9,7 +9,7 @@ use oci::rootfs::Rootfs;
 
 use super::record::Container;
 use super::view::{LookupError, View};
-use super::{exec, host_files};
+use super::{exec, host_files, namespaces};
 use crate::Engine;
 
 /// A mount as docker shows it.
@@ -38,6 +38,8 @@ pub struct MountPoint {
 pub struct Details {
     /// The container.
     pub view: Arc<View>,
+    /// The host name inside.
+    pub hostname: String,
     /// The program.
     pub path: String,
     /// Its arguments.
@@ -87,6 +89,7 @@ pub async fn inspect(engine: &Arc<Engine>, name: &str, size: bool) -> Result<Det
         (None, None)
     };
     Ok(Details {
+        hostname: namespaces::hostname(engine, container.id.as_str(), &view.config, &view.host),
         path: command.next().unwrap_or_default(),
         args: command.collect(),
         resolv_conf_path: path("resolv.conf"),

@@ -105,7 +105,7 @@ pub async fn list(engine: &Arc<Engine>, request: ListRequest) -> Result<Vec<Summ
 pub(crate) fn summarize(container: &Container, size_rw: Option<u64>, size_root_fs: Option<u64>) -> Summary {
     let view = container.view();
     Summary {
-        command: spec::command_line(&view.config).join(" "),
+        command: one_line(spec::command_line(&view.config)),
         status_text: status_text(&view),
         mounts: container
             .record()
@@ -118,6 +118,17 @@ pub(crate) fn summarize(container: &Container, size_rw: Option<u64>, size_root_f
         status: view.status,
         view,
     }
+}
+
+/// Joins a command as docker does: arguments (not the program) with a space in them are quoted.
+fn one_line(words: Vec<String>) -> String {
+    let mut words = words.into_iter();
+    let mut line = words.next().unwrap_or_default();
+    for word in words {
+        let quote = if word.contains(' ') { "'" } else { "" };
+        line.push_str(&format!(" {quote}{word}{quote}"));
+    }
+    line
 }
 
 /// The filters, read once.

@@ -8,7 +8,7 @@ use base::id::ContainerId;
 use super::inspect::sizes;
 use super::remove::{RemoveRequest, remove};
 use crate::Engine;
-use crate::system::{FilterError, check_names, label_fits, until};
+use crate::system::{EventKind, FilterError, check_names, label_fits, until};
 
 /// Which containers go.
 #[derive(Clone, Debug, Default)]
@@ -56,5 +56,6 @@ pub async fn prune(engine: &Arc<Engine>, request: PruneRequest) -> Result<Pruned
             pruned.reclaimed += size;
         }
     }
+    engine.events.tell_pruned(EventKind::Container, pruned.reclaimed);
     Ok(pruned)
 }

@@ -19,6 +19,10 @@ pub async fn resize(engine: &Arc<Engine>, name: &str, rows: u16, columns: u16) -
             text: format!("container {} is not running", container.id),
         });
     };
+    // A container without a terminal has no size to set; docker says yes.
+    if !container.view().config.tty {
+        return Ok(());
+    }
     shim.resize(None, rows, columns)
         .await
         .map_err(|error| ChangeError::Step {

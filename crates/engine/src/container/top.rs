@@ -31,6 +31,7 @@ enum Column {
     Terminal,
     Time,
     Command,
+    Name,
     State,
 }
 
@@ -45,6 +46,7 @@ impl Column {
             "tty" | "tt" => (Self::Terminal, "TTY"),
             "time" | "cputime" => (Self::Time, "TIME"),
             "cmd" | "args" | "command" => (Self::Command, "CMD"),
+            "comm" | "ucmd" | "ucomm" => (Self::Name, "COMMAND"),
             "stat" | "s" | "state" => (Self::State, "S"),
             _ => return None,
         })
@@ -132,6 +134,7 @@ struct Process {
     ticks: u64,
     started: i64,
     command: String,
+    name: String,
 }
 
 /// `USER_HZ` of every Linux architecture.
@@ -161,6 +164,7 @@ impl Process {
             } else {
                 line
             },
+            name: name.to_owned(),
         })
     }
 
@@ -196,6 +200,7 @@ impl Process {
                 seconds % 60
             ),
             Column::Command => self.command.clone(),
+            Column::Name => self.name.clone(),
             Column::State => self.state.clone(),
         }
     }
@@ -238,6 +243,7 @@ mod tests {
         assert_eq!(columns("").unwrap().len(), 8);
         assert_eq!(columns("aux").unwrap()[0].1, "USER");
         assert_eq!(columns("-o pid,cmd").unwrap().len(), 2);
+        assert_eq!(columns("-o pid,comm").unwrap()[1].1, "COMMAND");
         assert!(columns("-o pid,what").is_none() && columns("--forest x y").is_none());
     }
 }

@@ -86,7 +86,7 @@ pub async fn import(
 /// Reads a name to give.
 pub(crate) fn parse_reference(text: &str) -> Result<Reference, ImageError> {
     let reference = Reference::parse(text).map_err(|error| ImageError::Invalid {
-        text: format!("invalid reference format: {}", base::error::chain(&error)),
+        text: base::error::chain(&error).to_string(),
     })?;
     Ok(reference.with_default_tag())
 }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use base::error::{Kind, Kinded};
 use image::{Image, ImageUser};
-use oci::Digest;
+use oci::{Digest, Reference};
 use storage::LayerSource;
 
 use crate::Engine;
@@ -116,12 +116,18 @@ pub(crate) async fn blocking<T: Send + 'static>(
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<Image>, ImageError> {
     engine.images.resolve(name).map_err(|error| match error.kind() {
         Kind::NotFound => ImageError::NoImage {
-            image: name.chars().take(256).collect(),
+            image: full_name(name),
         },
         _ => ImageError::Invalid {
             text: base::error::chain(&error).to_string(),
         },
     })
+}
+
+/// Returns a name with its default tag, as docker's errors show it.
+pub(crate) fn full_name(name: &str) -> String {
+    let full = Reference::parse(name).map(|reference| reference.with_default_tag().familiar());
+    full.unwrap_or_else(|_not_a_name| name.chars().take(256).collect())
 }
 
 /// Returns the containers made from an image.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ImageError;
 use super::remove::{Removal, RemoveImageRequest, remove};
 use crate::Engine;
-use crate::system::{check_names, label_fits, switch, until};
+use crate::system::{EventKind, check_names, label_fits, switch, until};
 
 /// Which images go.
 #[derive(Clone, Debug, Default)]
@@ -52,5 +52,6 @@ pub async fn prune(engine: &Arc<Engine>, request: ImagePruneRequest) -> Result<I
             pruned.removed.extend(removed);
         }
     }
+    engine.events.tell_pruned(EventKind::Image, pruned.reclaimed);
     Ok(pruned)
 }

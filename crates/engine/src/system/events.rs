@@ -97,6 +97,12 @@ impl EventHub {
         drop(self.sender.send(event));
     }
 
+    /// Tells that a prune ended; `bytes` became free.
+    pub(crate) fn tell_pruned(&self, kind: EventKind, bytes: u64) {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), bytes.to_string())]);
+        self.tell(kind, "prune", "", attributes);
+    }
+
     /// Returns how many listen.
     pub(crate) fn listeners(&self) -> usize {
         self.sender.receiver_count()

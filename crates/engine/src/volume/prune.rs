@@ -52,6 +52,9 @@ pub async fn prune(engine: &Arc<Engine>, request: VolumePruneRequest) -> Result<
             pruned.reclaimed += size;
         }
     }
+    engine
+        .events
+        .tell_pruned(crate::system::EventKind::Volume, pruned.reclaimed);
     Ok(pruned)
 }
 

@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("joined_namespaces", joined_namespaces),
     ("sysctls_and_limits", sysctls_and_limits),
     ("read_only_root", read_only_root),
+    ("tmpfs_with_a_copy", tmpfs_with_a_copy),
 ];
 
 fn runs_in_a_user_namespace() {
@@ -431,4 +432,48 @@ fn read_only_root() {
     document["root"]["readonly"] = json!(true);
     let outcome = run(&document, &scratch.overlay(true)).unwrap();
     assert_eq!(outcome.output, "sh: can't create /x: Read-only file system\ny\n");
+}
+
+fn tmpfs_with_a_copy() {
+    let scratch = Scratch::new();
+    let root = scratch.root();
+    scratch.file("tmp/file", "content");
+    drop(root.mkdir_all("tmp/directory/below", 0o750).unwrap());
+    root.symlink("/etc/passwd", "tmp/directory/link").unwrap();
+    let path = |name: &str| scratch.path.join("lower/tmp").join(name);
+    std::os::unix::fs::chown(path("file"), Some(1000), Some(10)).unwrap();
+    std::fs::set_permissions(path(""), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    for own_users in [true, false] {
+        let text = "cat /tmp/file; echo; stat -c %u:%g:%a /tmp /tmp/file /tmp/directory/below; \
+                    readlink /tmp/directory/link; ls /fresh; echo > /tmp/new && echo written";
+        let mut document = document(&["sh", "-c", text]);
+        for (place, options) in [
+            ("/tmp", json!(["tmpcopyup", "nosuid"])),
+            ("/fresh", json!(["tmpcopyup"])),
+        ] {
+            document["mounts"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"destination": place, "type": "tmpfs", "source": "tmpfs", "options": options}));
+        }
+        if own_users {
+            document = with_user_namespace(document);
+        }
+        let outcome = run(&document, &scratch.overlay(own_users)).unwrap();
+        let expected = "content\n0:0:1777\n1000:10:644\n0:0:750\n/etc/passwd\nwritten\n";
+        assert_eq!(outcome.output, expected, "{own_users}");
+        // The image's own directory is as it was.
+        assert!(!path("new").exists());
+        // What is read-only in the end is filled all the same.
+        let mounts = document["mounts"].as_array_mut().unwrap();
+        let last = mounts.len() - 2;
+        mounts[last]["options"] = json!(["tmpcopyup", "ro"]);
+        let outcome = run(&document, &scratch.overlay(own_users)).unwrap();
+        assert!(outcome.output.starts_with("content\n"), "{}", outcome.output);
+        assert!(!outcome.output.ends_with("written\n"), "{}", outcome.output);
+    }
+    let mut document = with_user_namespace(document(&["true"]));
+    document["mounts"][0]["options"] = json!(["tmpcopyup"]);
+    let error = run(&document, &scratch.overlay(true)).unwrap_err();
+    assert_eq!(error.step(), Step::Spec, "{error}");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
+use api_types::config::ContainerConfig;
 use api_types::inspect::{ContainerInspect, GraphDriver, State};
 use engine::container::{Details, Status, View};
 
@@ -52,7 +53,10 @@ fn document(details: &Details) -> ContainerInspect {
         size_rw: details.size_rw.map(signed),
         size_root_fs: details.size_root_fs.map(signed),
         mounts: summary::mounts(&details.mounts),
-        config: translate::config::to_api(&view.config),
+        config: ContainerConfig {
+            hostname: details.hostname.clone(),
+            ..translate::config::to_api(&view.config)
+        },
         network_settings: translate::network::settings(&view.host),
         namespaces: namespaces(view),
         uid_map: maps(|ids| &ids.users),

@@ -1,5 +1,7 @@
 //! `POST /containers/{id}/resize`.
 
+use http::StatusCode;
+
 use crate::call::Call;
 use crate::query::Query;
 use crate::reply::{self, Reply};
@@ -8,7 +10,7 @@ use crate::status::ApiError;
 pub(crate) async fn resize(call: Call) -> Result<Reply, ApiError> {
     let (rows, columns) = size(&call.query)?;
     engine::container::resize(call.engine(), call.name(), rows, columns).await?;
-    Ok(reply::no_content())
+    Ok(reply::empty(StatusCode::OK))
 }
 
 /// Reads a terminal's size.

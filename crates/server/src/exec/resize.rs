@@ -1,5 +1,7 @@
 //! `POST /exec/{id}/resize`.
 
+use http::StatusCode;
+
 use crate::call::Call;
 use crate::container::resize::size;
 use crate::reply::{self, Reply};
@@ -8,5 +10,5 @@ use crate::status::ApiError;
 pub(crate) async fn resize(call: Call) -> Result<Reply, ApiError> {
     let (rows, columns) = size(&call.query)?;
     engine::container::exec_resize(call.engine(), call.name(), rows, columns).await?;
-    Ok(reply::no_content())
+    Ok(reply::empty(StatusCode::OK))
 }

@@ -39,6 +39,7 @@ fn document(details: ImageDetails, version: ApiVersion) -> ImageInspect {
         os: details.os,
         size: signed(details.size),
         virtual_size: (version < ApiVersion::v1(44)).then(|| signed(details.size)),
+        container_config: (version < ApiVersion::v1(45)).then(ContainerConfig::default),
         graph_driver: GraphDriver {
             data: None,
             name: details.driver,

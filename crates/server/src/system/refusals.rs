@@ -41,5 +41,6 @@ refusals! {
     plugin: "plugins";
     push: "pushing images to a registry";
     search: "searching a registry";
+    swarm_start: "swarm";
     session: "BuildKit sessions";
 }

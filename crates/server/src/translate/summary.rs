@@ -64,6 +64,7 @@ pub(crate) fn image(summary: &engine::image::ImageSummary, version: ApiVersion) 
         repo_tags: names(&summary.references, "<none>:<none>", version),
         shared_size: -1,
         size: signed(summary.size),
+        virtual_size: (version < ApiVersion::v1(44)).then(|| signed(summary.size)),
     }
 }
 

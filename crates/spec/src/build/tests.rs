@@ -207,3 +207,36 @@ fn nothing_to_execute_is_an_error() {
     let error = build(&Config::default(), &HostConfig::default(), &host.facts(&[], &[])).unwrap_err();
     assert!(matches!(error, BuildError::NoCommand));
 }
+
+#[test]
+fn joined_namespaces_bring_their_ids_and_memory() {
+    let known = Host::new();
+    let mut facts = known.facts(&[], &[]);
+    facts.namespaces = Namespaces {
+        user: Namespace::At("/proc/7/ns/user".to_owned()),
+        ipc: Namespace::At("/proc/7/ns/ipc".to_owned()),
+        ..Namespaces::default()
+    };
+    let document = build(&config(&["sh"]), &HostConfig::default(), &facts).unwrap();
+    let linux = document.linux().as_ref().unwrap();
+    for map in [linux.uid_mappings(), linux.gid_mappings()] {
+        assert_eq!(map.as_ref().unwrap()[0].host_id(), 0x1000_0000);
+    }
+    let shm = |document: &Spec| {
+        let mounts = document.mounts().clone().unwrap_or_default();
+        let mount = mounts
+            .into_iter()
+            .find(|mount| mount.destination() == std::path::Path::new("/dev/shm"));
+        mount.map(|mount| (mount.typ().clone().unwrap(), mount.source().clone().unwrap()))
+    };
+    let (kind, source) = shm(&document).unwrap();
+    assert_eq!((kind.as_str(), source), ("shm", PathBuf::from("/proc/7")));
+    // A host without /dev/shm has none to share.
+    facts.namespaces = Namespaces {
+        ipc: Namespace::Host,
+        ..Namespaces::default()
+    };
+    facts.host_shm = false;
+    let document = build(&config(&["sh"]), &HostConfig::default(), &facts).unwrap();
+    assert_eq!(shm(&document).unwrap().0, "tmpfs");
+}
