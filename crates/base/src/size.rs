@@ -35,7 +35,9 @@ pub fn parse_bytes(text: &str) -> Result<u64, ParseSizeError> {
     if let Ok(whole) = number.parse::<u64>() {
         return whole.checked_mul(unit).ok_or_else(error);
     }
-    let number: f64 = number.parse().map_err(|_: std::num::ParseFloatError| error())?;
+    let number: f64 = number
+        .parse()
+        .map_err(|_text: std::num::ParseFloatError| error())?;
     // Everything beyond 2^53 bytes written as a fraction is rounded; nobody limits a container that finely.
     #[expect(
         clippy::cast_precision_loss,

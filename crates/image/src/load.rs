@@ -67,7 +67,13 @@ impl Kinded for LoadError {
     fn kind(&self) -> Kind {
         match self {
             Self::Archive(_) | Self::Content { .. } | Self::Document { .. } => Kind::Invalid,
-            Self::Temporary { .. } => Kind::Internal,
+            // A stream that ends too early, or whose compression is broken, is read as a member's content.
+            Self::Temporary { source, .. } => match source.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                    Kind::Invalid
+                }
+                _ => base::error::kind_of_io(source),
+            },
             Self::Create(error) => error.kind(),
         }
     }

@@ -13,7 +13,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::process::Pid;
+use sys::SyscallError;
 use sys::socket::{MAX_FDS, PairKind, receive_with_fds, send_with_fds};
 
 use crate::error::{AtStep, CreateError, Result, Step};
@@ -98,9 +100,14 @@ impl Channel {
     pub(crate) fn receive(&self) -> Result<Message> {
         let mut buffer = [0u8; MAX_TEXT + 96];
         let mut fds = Vec::new();
+        let is_reset = |error: &SyscallError| error.errno() == Errno::CONNRESET;
         let length = match receive_with_fds(&self.socket, &mut buffer, &mut fds) {
-            // The other side died with messages of ours unread.
-            Err(error) if error.errno() == rustix::io::Errno::CONNRESET => 0,
+            // The other side ended with messages of ours unread. The kernel tells this once, and before what the other
+            // side has sent: its last word is still to come.
+            Err(error) if is_reset(&error) => match receive_with_fds(&self.socket, &mut buffer, &mut fds) {
+                Err(error) if is_reset(&error) => 0,
+                result => result.at(Step::Sync)?,
+            },
             result => result.at(Step::Sync)?,
         };
         let Some((kind, content)) = buffer[..length].split_first() else {
@@ -162,6 +169,16 @@ mod tests {
         assert_eq!((received.step(), received.errno()), (Step::Exec, libc::ENOENT));
         assert_eq!(received.message().len(), MAX_TEXT);
         drop(child);
+        assert!(matches!(parent.receive().unwrap(), Message::End));
+    }
+
+    #[test]
+    fn a_failure_is_heard_from_one_that_did_not_listen() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send_mapped().unwrap();
+        child.send_error(&CreateError::new(Step::Exec, libc::ENOENT, "why"));
+        drop(child);
+        assert!(matches!(parent.receive().unwrap(), Message::Failed(error) if error.message() == "why"));
         assert!(matches!(parent.receive().unwrap(), Message::End));
     }
 }

@@ -61,7 +61,7 @@ fn copy_entry(source: &OwnedFd, target: &OwnedFd, name: &CStr, depth: usize) -> 
             let (mut from, mut to) = (std::fs::File::from(from), std::fs::File::from(to));
             std::io::copy(&mut from, &mut to)
                 .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-            adopt(&OwnedFd::from(to), &stat)
+            adopt(OwnedFd::from(to), &stat)
         }
         FileType::Symlink => {
             let link = rustix::fs::readlinkat(source, name, Vec::new())?;

@@ -31,7 +31,8 @@ pub(crate) fn join_kept(task: &mut Task) -> Result<Vec<(LinuxNamespaceType, Path
         }
     }
     if !new.is_empty() {
-        make_places(keep, &new).map_err(|error| io_failure("namespace", "make places for namespaces", &error))?;
+        make_places(keep, &new)
+            .map_err(|error| io_failure("namespace", "make places for namespaces", &error))?;
     }
     Ok(new)
 }

@@ -207,7 +207,11 @@ fn all_mounts(host: &HostConfig, facts: &Facts<'_>, checked: &Checked) -> Vec<Va
         shm,
     });
     // Terminals belong to the group tty, unless that is nobody's in the container.
-    if facts.ids.as_ref().is_some_and(|ids| !ids.has_group(mounts::TTY_GROUP)) {
+    if facts
+        .ids
+        .as_ref()
+        .is_some_and(|ids| !ids.has_group(mounts::TTY_GROUP))
+    {
         for options in all.iter_mut().filter_map(|mount| mount["options"].as_array_mut()) {
             options.retain(|option| option != mounts::TTY_OPTION);
         }

@@ -60,9 +60,10 @@ impl Ids {
 
     /// Returns whether a group has this id.
     pub(crate) fn has_group(&self, id: u32) -> bool {
-        self.groups
-            .iter()
-            .any(|map| id.checked_sub(map.container).is_some_and(|offset| offset < map.size))
+        self.groups.iter().any(|map| {
+            id.checked_sub(map.container)
+                .is_some_and(|offset| offset < map.size)
+        })
     }
 
     /// Returns the largest host id.
@@ -160,7 +161,11 @@ mod tests {
         HostConfig {
             uid_maps: list
                 .iter()
-                .map(|&(container, host, size)| IdMap { container, host, size })
+                .map(|&(container, host, size)| IdMap {
+                    container,
+                    host,
+                    size,
+                })
                 .collect(),
             ..HostConfig::default()
         }

@@ -533,10 +533,10 @@ mod tests {
         let options = SnapshotOptions {
             volatile: true,
             owners: Some(crate::driver::Owners {
-            uid: 0x1000_0000,
-            gid: 0x1000_0000,
-            count: 65_536,
-        }),
+                uid: 0x1000_0000,
+                gid: 0x1000_0000,
+                count: 65_536,
+            }),
             size: None,
         };
         driver
@@ -609,10 +609,10 @@ mod tests {
         let container = container();
         let options = SnapshotOptions {
             owners: Some(crate::driver::Owners {
-            uid: 65_536,
-            gid: 65_536,
-            count: 65_536,
-        }),
+                uid: 65_536,
+                gid: 65_536,
+                count: 65_536,
+            }),
             ..PLAIN
         };
         driver

@@ -121,12 +121,7 @@ impl Driver for Overlay {
                 }
             };
             let parent = tree::open(staging)?;
-            let made = make_upper(
-                parent.as_fd(),
-                root.as_fd(),
-                hidden.as_deref(),
-                options.owners,
-            );
+            let made = make_upper(parent.as_fd(), root.as_fd(), hidden.as_deref(), options.owners);
             made.map_err(StorageError::step("make the writable directory in", staging))
         })
     }
@@ -222,11 +217,7 @@ fn make_upper(
     Ok(())
 }
 
-fn own_like(
-    directory: BorrowedFd<'_>,
-    model: BorrowedFd<'_>,
-    owners: Option<Owners>,
-) -> std::io::Result<()> {
+fn own_like(directory: BorrowedFd<'_>, model: BorrowedFd<'_>, owners: Option<Owners>) -> std::io::Result<()> {
     let stat = fstat(model)?;
     let (uid, gid) = match owners {
         None => (stat.st_uid, stat.st_gid),

@@ -1,7 +1,7 @@
 //! Processes: waiting, ending, resource limits, and what a new program inherits.
 #![expect(
     unsafe_code,
-    reason = "raw calls: execveat, prlimit by number, _exit, personality, ioprio"
+    reason = "raw calls: execveat, prlimit by number, _exit, personality, ioprio, process_vm_writev"
 )]
 
 use std::convert::Infallible;
@@ -311,7 +311,11 @@ pub fn reset_cpu_affinity() -> Result<(), SyscallError> {
 pub fn open_directory(pid: i32) -> Result<OwnedFd, SyscallError> {
     let path = format!("/proc/{pid}");
     call!(
-        rustix::fs::open(&*path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()),
+        rustix::fs::open(
+            &*path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty()
+        ),
         "open({path})"
     )
 }
@@ -354,13 +358,30 @@ pub fn set_title(title: &str) -> bool {
     let mut bytes = vec![0u8; room];
     let length = title.len().min(room - 1);
     bytes[..length].copy_from_slice(&title.as_bytes()[..length]);
-    // Through /proc/self/mem, so that a wrong bound is an error of the write and not a fault.
-    use std::os::unix::fs::FileExt;
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open("/proc/self/mem")
-        .and_then(|memory| memory.write_all_at(&bytes, start as u64))
-        .is_ok()
+    let local = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: room,
+    };
+    let remote = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(start),
+        iov_len: room,
+    };
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    // By a system call, so that a wrong bound is an error and not a fault; /proc/self/mem cannot be opened by a process
+    // that may not be dumped.
+    // SAFETY: `local` describes `bytes`, which lives across the call; `remote` is the argument area, which nothing
+    // reads any more.
+    let written = unsafe {
+        libc::process_vm_writev(
+            own,
+            std::ptr::from_ref(&local),
+            1,
+            std::ptr::from_ref(&remote),
+            1,
+            0,
+        )
+    };
+    usize::try_from(written) == Ok(room)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
-use testkit::{Daemon, Start};
+use testkit::Daemon;
 
 use crate::{probe, wire};
 
@@ -50,10 +50,20 @@ fn f_13_a_stuck_container_blocks_no_other() -> Result<()> {
     daemon.ok(&["pause", "frozen"])?;
     let stopped = Stopped::new(shim_of(&daemon, "stuck")?)?;
     for _ in 0..10 {
-        for path in ["/containers/json?all=1", "/info", "/containers/fine/json", "/containers/stuck/json", "/version"] {
+        for path in [
+            "/containers/json?all=1",
+            "/info",
+            "/containers/fine/json",
+            "/containers/stuck/json",
+            "/version",
+        ] {
             let start = Instant::now();
             assert_eq!(daemon.api("GET", path, None)?.status, 200, "{path}");
-            assert!(start.elapsed() < Duration::from_secs(2), "{path}: {:?}", start.elapsed());
+            assert!(
+                start.elapsed() < Duration::from_secs(2),
+                "{path}: {:?}",
+                start.elapsed()
+            );
         }
         assert_eq!(daemon.ok(&["exec", "fine", "echo", "on"])?, "on");
     }
@@ -73,14 +83,19 @@ fn f_13_a_stuck_container_blocks_no_other() -> Result<()> {
 fn f_15_removal_while_something_holds_on() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     for round in 0..4 {
-        daemon.ok(&["run", "-d", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000"])?;
+        daemon.ok(&[
+            "run", "-d", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000",
+        ])?;
         let pid = daemon.inspect("c1", "{{.State.Pid}}")?;
         let root = std::fs::File::open(format!("/proc/{pid}/root"))?;
         let data = std::fs::File::open(format!("/proc/{pid}/root/data"))?;
         // Another mount namespace that has copied all mounts of the container.
         let mut holder = std::process::Command::new("nsenter");
         holder.args(["-t", &pid, "-m", "unshare", "-m", "/bin/busybox", "sleep", "1000"]);
-        let holder = holder.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn();
+        let holder = holder
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
         let start = Instant::now();
         std::thread::scope(|scope| -> Result<()> {
             let first = scope.spawn(|| daemon.berth(&["rm", "-f", "-v", "c1"]));
@@ -93,7 +108,12 @@ fn f_15_removal_while_something_holds_on() -> Result<()> {
             });
             for result in [first.join(), second.join()] {
                 let output = result.map_err(|_panic| anyhow::anyhow!("thread"))??;
-                let known = ["No such container", "already in progress", "is not running", "being removed"];
+                let known = [
+                    "No such container",
+                    "already in progress",
+                    "is not running",
+                    "being removed",
+                ];
                 assert!(
                     output.code == 0 || known.iter().any(|text| output.stderr.contains(text)),
                     "{output:?}"
@@ -120,7 +140,12 @@ fn f_17_bombs_stay_in_their_limits() -> Result<()> {
     let daemon = probe::daemon()?;
     // Few processors' worth, so that tests beside this one go on.
     let limits = ["--pids-limit", "300", "--cpus", "0.3", "--memory", "256m"];
-    daemon.ok(&[&["run", "-d", "--name", "bomb"][..], &limits, &["busybox", "/probe", "bomb"]].concat())?;
+    daemon.ok(&[
+        &["run", "-d", "--name", "bomb"][..],
+        &limits,
+        &["busybox", "/probe", "bomb"],
+    ]
+    .concat())?;
     daemon.wait_for_log("bomb", "bombing")?;
     for _ in 0..10 {
         let start = Instant::now();
@@ -132,7 +157,14 @@ fn f_17_bombs_stay_in_their_limits() -> Result<()> {
     daemon.ok(&["rm", "-f", "bomb"])?;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     // The default has a limit too: no container is without one.
-    let pids = daemon.ok(&["run", "--rm", "busybox", "sh", "-c", "cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max"])?;
+    let pids = daemon.ok(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max",
+    ])?;
     assert_eq!(pids, "2048");
     daemon.finish()
 }
@@ -151,7 +183,9 @@ fn f_18_orphans_and_short_execs() -> Result<()> {
                     for round in 0..25 {
                         let code = (thread * 25 + round) % 120;
                         let program = format!("exit {code}");
-                        daemon.berth(&["exec", "c1", "sh", "-c", &program])?.expect(code)?;
+                        daemon
+                            .berth(&["exec", "c1", "sh", "-c", &program])?
+                            .expect(code)?;
                     }
                     Ok(())
                 })
@@ -163,10 +197,14 @@ fn f_18_orphans_and_short_execs() -> Result<()> {
         Ok(())
     })?;
     let shim = shim_of(&daemon, "c1")?;
-    testkit::until("no zombie of the shim or of PID 1", Duration::from_secs(5), || {
-        let pid: i32 = daemon.inspect("c1", "{{.State.Pid}}")?.parse()?;
-        Ok(zombies(&[shim, pid])? == 0)
-    })?;
+    testkit::until(
+        "no zombie of the shim or of PID 1",
+        Duration::from_secs(5),
+        || {
+            let pid: i32 = daemon.inspect("c1", "{{.State.Pid}}")?.parse()?;
+            Ok(zombies(&[shim, pid])? == 0)
+        },
+    )?;
     daemon.finish()
 }
 
@@ -174,14 +212,20 @@ fn f_18_orphans_and_short_execs() -> Result<()> {
 fn zombies(parents: &[i32]) -> Result<usize> {
     let mut count = 0;
     for entry in std::fs::read_dir("/proc")? {
-        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+        let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
             continue;
         };
         // Processes come and go.
         let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
             continue;
         };
-        let is_zombie = stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"));
+        let is_zombie = stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z"));
         if is_zombie && parent_of(pid).is_ok_and(|parent| parents.contains(&parent)) {
             count += 1;
         }
@@ -194,7 +238,9 @@ fn zombies(parents: &[i32]) -> Result<usize> {
 fn f_23_cycles_leave_nothing() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     let cycle = || -> Result<()> {
-        daemon.ok(&["run", "-d", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000"])?;
+        daemon.ok(&[
+            "run", "-d", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000",
+        ])?;
         daemon.ok(&["exec", "c1", "true"])?;
         daemon.ok(&["logs", "c1"])?;
         daemon.ok(&["rm", "-f", "-v", "c1"])?;
@@ -234,10 +280,20 @@ fn files_below(directory: &std::path::Path) -> Result<usize> {
 fn f_24_signals_to_the_daemon() -> Result<()> {
     let mut daemon = Daemon::with_busybox()?;
     for index in 0..5 {
-        daemon.ok(&["run", "-d", "--name", &format!("c{index}"), "busybox", "sleep", "1000"])?;
+        daemon.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &format!("c{index}"),
+            "busybox",
+            "sleep",
+            "1000",
+        ])?;
     }
     let state = |daemon: &Daemon| -> Result<Vec<String>> {
-        (0..5).map(|index| daemon.inspect(&format!("c{index}"), "{{.State.Pid}} {{.State.StartedAt}}")).collect()
+        (0..5)
+            .map(|index| daemon.inspect(&format!("c{index}"), "{{.State.Pid}} {{.State.StartedAt}}"))
+            .collect()
     };
     let before = state(&daemon)?;
     let pid = i32::try_from(daemon.pid()?)?;
@@ -246,7 +302,10 @@ fn f_24_signals_to_the_daemon() -> Result<()> {
         assert_eq!(daemon.api("GET", "/_ping", None)?.status, 200, "{number:?}");
     }
     let stopped = Stopped::new(pid)?;
-    let mut waiting = daemon.command(["ps", "-q"])?.stdout(std::process::Stdio::null()).spawn()?;
+    let mut waiting = daemon
+        .command(["ps", "-q"])?
+        .stdout(std::process::Stdio::null())
+        .spawn()?;
     drop(stopped);
     assert_eq!(testkit::command::wait(&mut waiting, "ps of a stopped daemon")?, 0);
     assert_eq!(state(&daemon)?, before);
@@ -264,13 +323,16 @@ fn f_24_signals_to_the_daemon() -> Result<()> {
 /// F-25: a daemon without descriptors to spare refuses with a reason and recovers when it has them again.
 #[test]
 fn f_25_starved_of_descriptors() -> Result<()> {
-    let daemon = Daemon::with_busybox_and(Start::default())?;
+    let mut daemon = Daemon::with_busybox()?;
     daemon.ok(&["run", "-d", "--name", "c1", "busybox", "sleep", "1000"])?;
     let pid = Pid::from_raw(i32::try_from(daemon.pid()?)?).context("pid")?;
-    let former = rustix::process::prlimit(Some(pid), Resource::Nofile, Rlimit { current: None, maximum: None })
-        .or_else(|_refused| Ok::<_, rustix::io::Errno>(rustix::process::getrlimit(Resource::Nofile)))?;
+    // The daemon inherited its hard limit from here; only the soft one is lowered.
+    let own = rustix::process::getrlimit(Resource::Nofile);
     let used = wire::descriptors(&daemon)? as u64;
-    let low = Rlimit { current: Some(used + 2), maximum: former.maximum };
+    let low = Rlimit {
+        current: Some(used + 2),
+        maximum: own.maximum,
+    };
     let former = rustix::process::prlimit(Some(pid), Resource::Nofile, low)?;
     for _ in 0..4 {
         let mut command = daemon.command(["run", "-d", "busybox", "sleep", "1000"])?;
@@ -284,13 +346,20 @@ fn f_25_starved_of_descriptors() -> Result<()> {
     assert!(std::path::Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists());
     rustix::process::prlimit(Some(pid), Resource::Nofile, former)?;
     testkit::until("the daemon to answer again", Duration::from_secs(10), || {
-        Ok(daemon.api("GET", "/_ping", None).is_ok_and(|reply| reply.status == 200))
+        Ok(daemon
+            .api("GET", "/_ping", None)
+            .is_ok_and(|reply| reply.status == 200))
     })?;
     assert_eq!(daemon.ok(&["exec", "c1", "echo", "on"])?, "on");
-    assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "recovered"])?, "recovered");
+    assert_eq!(
+        daemon.ok(&["run", "--rm", "busybox", "echo", "recovered"])?,
+        "recovered"
+    );
     for id in daemon.ok(&["ps", "-aq", "--no-trunc"])?.lines() {
         daemon.ok(&["rm", "-f", id])?;
     }
+    // What could not be undone without descriptors is swept by the next daemon.
+    daemon.crash()?;
     daemon.finish()
 }
 
@@ -299,16 +368,38 @@ fn f_25_starved_of_descriptors() -> Result<()> {
 fn ds_05_bytes_outside_the_root_are_capped() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     let id = daemon.ok(&[
-        "run", "-d", "--name", "c1", "--log-opt", "max-size=100k", "--log-opt", "max-file=2", "busybox", "sh", "-c",
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "--log-opt",
+        "max-size=100k",
+        "--log-opt",
+        "max-file=2",
+        "busybox",
+        "sh",
+        "-c",
         "yes 0123456789012345678901234567890123456789 | head -c 4000000; echo; echo finished",
     ])?;
     daemon.wait_for("c1", "{{.State.Status}}", "exited")?;
     let directory = daemon.place().data_root().join("containers").join(&id);
     let mut du = std::process::Command::new("du");
     du.arg("-sk").arg(&directory);
-    let used: u64 = testkit::command::run(&mut du, b"")?.text()?.split_whitespace().next().context("du")?.parse()?;
+    let used: u64 = testkit::command::run(&mut du, b"")?
+        .text()?
+        .split_whitespace()
+        .next()
+        .context("du")?
+        .parse()?;
     assert!(used < 1000, "{used} KiB");
-    let shm = daemon.berth(&["run", "--rm", "busybox", "sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=100 2>/dev/null; stat -c %s /dev/shm/x"])?;
+    let shm = daemon.berth(&[
+        "run",
+        "--rm",
+        "busybox",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/dev/shm/x bs=1M count=100 2>/dev/null; stat -c %s /dev/shm/x",
+    ])?;
     assert_eq!(shm.stdout.trim(), "67108864");
     // The engine's own files in a root that is read-only are read-only too.
     let text = daemon.ok(&["run", "--rm", "--read-only", "busybox", "sh", "-c", "for f in hosts hostname resolv.conf; do (echo x >> /etc/$f) 2>/dev/null && echo wrote $f; done; echo end"])?;

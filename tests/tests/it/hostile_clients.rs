@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::{Daemon, Start};
 
 use crate::wire;
@@ -15,7 +15,11 @@ fn answers(daemon: &Daemon, what: &str) -> Result<()> {
     let start = Instant::now();
     let reply = daemon.api("GET", "/_ping", None)?;
     assert_eq!(reply.status, 200, "{what}");
-    assert!(start.elapsed() < Duration::from_secs(1), "{what}: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{what}: {:?}",
+        start.elapsed()
+    );
     Ok(())
 }
 
@@ -26,7 +30,9 @@ fn ap_03_hostile_http() -> Result<()> {
     let huge = "x".repeat(1 << 20);
     let many = (0..2000).fold(String::new(), |all, index| format!("{all}X-{index}: y\r\n"));
     let hidden = "GET /version HTTP/1.1\r\nHost: hidden\r\nConnection: close\r\n\r\n";
-    let with = |head: &str, body: &str| format!("POST /containers/create HTTP/1.1\r\nHost: b\r\n{head}\r\n\r\n{body}");
+    let with = |head: &str, body: &str| {
+        format!("POST /containers/create HTTP/1.1\r\nHost: b\r\n{head}\r\n\r\n{body}")
+    };
     let corpus: Vec<(&str, Vec<u8>)> = vec![
         ("nothing", Vec::new()),
         ("NULs", vec![0; 4096]),
@@ -74,9 +80,18 @@ fn ap_03_hostile_http() -> Result<()> {
     for (name, bytes) in corpus {
         let answer = wire::exchange(&daemon, &bytes, Duration::from_secs(5))?;
         let answers_given = answer.matches("HTTP/1.1 ").count();
-        assert!(answers_given <= 1, "{name} was answered {answers_given} times: {answer}");
-        assert!(!answer.contains("\"ApiVersion\""), "{name}: the hidden request was answered");
-        assert!(wire::status(&answer) < 500 || wire::status(&answer) == 501, "{name}: {answer}");
+        assert!(
+            answers_given <= 1,
+            "{name} was answered {answers_given} times: {answer}"
+        );
+        assert!(
+            !answer.contains("\"ApiVersion\""),
+            "{name}: the hidden request was answered"
+        );
+        assert!(
+            wire::status(&answer) < 500 || wire::status(&answer) == 501,
+            "{name}: {answer}"
+        );
         answers(&daemon, name)?;
     }
     assert!(wire::memory(&daemon, "VmRSS")? < before + (64 << 10));
@@ -110,9 +125,11 @@ fn ap_03_slow_heads_and_bodies() -> Result<()> {
     }
     assert!(wire::memory(&daemon, "VmRSS")? < before.0 + (64 << 10));
     drop(clients);
-    testkit::until("the slow clients' descriptors to be closed", Duration::from_secs(5), || {
-        Ok(wire::descriptors(&daemon)? <= before.1 + 2)
-    })?;
+    testkit::until(
+        "the slow clients' descriptors to be closed",
+        Duration::from_secs(5),
+        || Ok(wire::descriptors(&daemon)? <= before.1 + 2),
+    )?;
     daemon.finish()
 }
 
@@ -123,15 +140,46 @@ fn ap_04_wrong_types_in_every_field() -> Result<()> {
     daemon.ok(&["create", "--name", "model", "busybox", "true"])?;
     let model = daemon.api("GET", "/v1.50/containers/model/json", None)?.json()?;
     let wrong = [
-        json!("text"), json!(""), json!("a\u{0}b"), json!(-1), json!(1.5), json!(u64::MAX), json!(i64::MIN), json!(1e300),
-        json!(true), json!([]), json!([null]), json!([1, "a", {}]), json!({}), json!({"": {}}), json!({"a": [1]}), json!("0-4294967295"),
+        json!("text"),
+        json!(""),
+        json!("a\u{0}b"),
+        json!(-1),
+        json!(1.5),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(1e300),
+        json!(true),
+        json!([]),
+        json!([null]),
+        json!([1, "a", {}]),
+        json!({}),
+        json!({"": {}}),
+        json!({"a": [1]}),
+        json!("0-4294967295"),
         json!({"../../etc": {}, "a\nb": null}),
     ];
     let mut sent = 0;
     let mut accepted = 0;
     for part in ["Config", "HostConfig", "NetworkingConfig"] {
-        let mut names: Vec<String> = model[part].as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
-        names.extend(["Healthcheck", "EndpointsConfig", "Mounts", "Ulimits", "DeviceRequests", "Tmpfs", "Sysctls", "LogConfig", "RestartPolicy", "PortBindings"].map(str::to_owned));
+        let mut names: Vec<String> = model[part]
+            .as_object()
+            .map(|fields| fields.keys().cloned().collect())
+            .unwrap_or_default();
+        names.extend(
+            [
+                "Healthcheck",
+                "EndpointsConfig",
+                "Mounts",
+                "Ulimits",
+                "DeviceRequests",
+                "Tmpfs",
+                "Sysctls",
+                "LogConfig",
+                "RestartPolicy",
+                "PortBindings",
+            ]
+            .map(str::to_owned),
+        );
         for name in names {
             for value in &wrong {
                 let mut body = json!({ "Image": "busybox", "Cmd": ["true"] });
@@ -142,8 +190,17 @@ fn ap_04_wrong_types_in_every_field() -> Result<()> {
                 }
                 let start = Instant::now();
                 let reply = daemon.api("POST", "/v1.50/containers/create", Some(&body.to_string()))?;
-                assert!(reply.status < 500 || reply.status == 501, "{body}: {} {}", reply.status, reply.body);
-                assert!(start.elapsed() < Duration::from_secs(2), "{body} took {:?}", start.elapsed());
+                assert!(
+                    reply.status < 500 || reply.status == 501,
+                    "{body}: {} {}",
+                    reply.status,
+                    reply.body
+                );
+                assert!(
+                    start.elapsed() < Duration::from_secs(2),
+                    "{body} took {:?}",
+                    start.elapsed()
+                );
                 sent += 1;
                 if reply.status == 201 {
                     accepted += 1;
@@ -154,7 +211,10 @@ fn ap_04_wrong_types_in_every_field() -> Result<()> {
             }
         }
     }
-    assert!(sent > 1000 && accepted < sent / 2, "{accepted} of {sent} accepted");
+    assert!(
+        sent > 1000 && accepted < sent / 2,
+        "{accepted} of {sent} accepted"
+    );
     assert!(!daemon.log_tail().contains("panicked"), "{}", daemon.log_tail());
     daemon.finish()
 }
@@ -168,25 +228,64 @@ fn ap_04_documents_out_of_bounds() -> Result<()> {
     for (name, body) in [
         ("deep arrays", "[".repeat(100_000).into_bytes()),
         ("deep objects", "{\"a\":".repeat(100_000).into_bytes()),
-        ("deep in a field", format!("{{\"Image\":\"busybox\",\"Labels\":{}", "{\"a\":".repeat(100_000)).into_bytes()),
-        ("many unknown keys", format!("{{{keys}\"Image\":\"nope\"}}").into_bytes()),
-        ("many labels", format!("{{\"Image\":\"nope\",\"Labels\":{{{labels}\"z\":\"\"}}}}").into_bytes()),
+        (
+            "deep in a field",
+            format!("{{\"Image\":\"busybox\",\"Labels\":{}", "{\"a\":".repeat(100_000)).into_bytes(),
+        ),
+        (
+            "many unknown keys",
+            format!("{{{keys}\"Image\":\"nope\"}}").into_bytes(),
+        ),
+        (
+            "many labels",
+            format!("{{\"Image\":\"nope\",\"Labels\":{{{labels}\"z\":\"\"}}}}").into_bytes(),
+        ),
         ("too long", vec![b' '; 100 << 20]),
         ("NaN", b"{\"Image\":NaN}".to_vec()),
-        ("two values", b"{\"Image\":\"nope\"}{\"Image\":\"busybox\"}".to_vec()),
-        ("key twice", b"{\"Image\":\"busybox\",\"Image\":\"nope\"}".to_vec()),
+        (
+            "two values",
+            b"{\"Image\":\"nope\"}{\"Image\":\"busybox\"}".to_vec(),
+        ),
+        (
+            "key twice",
+            b"{\"Image\":\"busybox\",\"Image\":\"nope\"}".to_vec(),
+        ),
         ("not UTF-8", b"{\"Image\":\"\xff\xfe\"}".to_vec()),
         ("lone surrogate", b"{\"Image\":\"\\ud800\"}".to_vec()),
         ("byte order mark", b"\xef\xbb\xbf{\"Image\":\"busybox\"}".to_vec()),
-        ("long number", format!("{{\"Image\":\"nope\",\"HostConfig\":{{\"Memory\":{}}}}}", "9".repeat(100_000)).into_bytes()),
-        ("many processors", b"{\"Image\":\"busybox\",\"HostConfig\":{\"CpusetCpus\":\"0-4294967295\"}}".to_vec()),
-        ("endless list of processors", format!("{{\"Image\":\"busybox\",\"HostConfig\":{{\"CpusetCpus\":\"{}\"}}}}", "0,".repeat(1_000_000)).into_bytes()),
+        (
+            "long number",
+            format!(
+                "{{\"Image\":\"nope\",\"HostConfig\":{{\"Memory\":{}}}}}",
+                "9".repeat(100_000)
+            )
+            .into_bytes(),
+        ),
+        (
+            "many processors",
+            b"{\"Image\":\"busybox\",\"HostConfig\":{\"CpusetCpus\":\"0-4294967295\"}}".to_vec(),
+        ),
+        (
+            "endless list of processors",
+            format!(
+                "{{\"Image\":\"busybox\",\"HostConfig\":{{\"CpusetCpus\":\"{}\"}}}}",
+                "0,".repeat(1_000_000)
+            )
+            .into_bytes(),
+        ),
     ] {
         let start = Instant::now();
         let (status, answer) = wire::post(&daemon, "/v1.50/containers/create", "application/json", &body)?;
         // Of a body that is refused early the client may see nothing but the closed connection.
-        assert!((400..500).contains(&status) || status == 0 && name == "too long", "{name}: {answer}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{name} took {:?}", start.elapsed());
+        assert!(
+            (400..500).contains(&status) || status == 0 && name == "too long",
+            "{name}: {answer}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "{name} took {:?}",
+            start.elapsed()
+        );
         answers(&daemon, name)?;
     }
     assert!(wire::memory(&daemon, "VmHWM")? < 256 << 10);
@@ -200,7 +299,11 @@ fn ap_05_ids_and_names_are_no_paths() -> Result<()> {
     testkit::image::put(&daemon.directory().join("precious"), "kept\n")?;
     let top = || -> Result<Vec<String>> {
         let mut names = Vec::new();
-        for directory in [daemon.directory().to_owned(), daemon.place().data_root(), daemon.place().exec_root()] {
+        for directory in [
+            daemon.directory().to_owned(),
+            daemon.place().data_root(),
+            daemon.place().exec_root(),
+        ] {
             for entry in std::fs::read_dir(directory)? {
                 names.push(entry?.path().display().to_string());
             }
@@ -211,43 +314,102 @@ fn ap_05_ids_and_names_are_no_paths() -> Result<()> {
     let before = top()?;
     let long = "a".repeat(5000);
     let names = [
-        "..%2f..%2fprecious", "%2e%2e%2fprecious", "..", ".", "%2e%2e", "a%2fb", "%2fetc%2fpasswd", "%00", "a%00b", "-rf", "--help",
-        "a%0ab", "%20", "%ff%fe", "sha256:..%2f..%2fprecious", "sha256:%2e%2e", "*", "$(id)", "%60id%60", "a;b", long.as_str(),
+        "..%2f..%2fprecious",
+        "%2e%2e%2fprecious",
+        "..",
+        ".",
+        "%2e%2e",
+        "a%2fb",
+        "%2fetc%2fpasswd",
+        "%00",
+        "a%00b",
+        "-rf",
+        "--help",
+        "a%0ab",
+        "%20",
+        "%ff%fe",
+        "sha256:..%2f..%2fprecious",
+        "sha256:%2e%2e",
+        "*",
+        "$(id)",
+        "%60id%60",
+        "a;b",
+        long.as_str(),
     ];
     for name in names {
         for (method, path) in [
-            ("GET", "/containers/NAME/json"), ("POST", "/containers/NAME/start"), ("DELETE", "/containers/NAME?force=1&v=1"),
-            ("GET", "/containers/NAME/logs?stdout=1"), ("POST", "/containers/NAME/rename?name=NAME"), ("GET", "/images/NAME/json"),
-            ("DELETE", "/images/NAME?force=1"), ("POST", "/images/busybox/tag?repo=NAME&tag=NAME"), ("GET", "/images/NAME/get"),
-            ("GET", "/volumes/NAME"), ("DELETE", "/volumes/NAME?force=1"), ("GET", "/exec/NAME/json"), ("GET", "/networks/NAME"),
+            ("GET", "/containers/NAME/json"),
+            ("POST", "/containers/NAME/start"),
+            ("DELETE", "/containers/NAME?force=1&v=1"),
+            ("GET", "/containers/NAME/logs?stdout=1"),
+            ("POST", "/containers/NAME/rename?name=NAME"),
+            ("GET", "/images/NAME/json"),
+            ("DELETE", "/images/NAME?force=1"),
+            ("POST", "/images/busybox/tag?repo=NAME&tag=NAME"),
+            ("GET", "/images/NAME/get"),
+            ("GET", "/volumes/NAME"),
+            ("DELETE", "/volumes/NAME?force=1"),
+            ("GET", "/exec/NAME/json"),
+            ("GET", "/networks/NAME"),
             ("GET", "/images/get?names=NAME"),
         ] {
             let reply = daemon.api(method, &format!("/v1.50{}", path.replace("NAME", name)), None)?;
             // `volumes?force` says 204 for what is not there, as docker does.
             let harmless = reply.status == 204 && path.starts_with("/volumes");
             let is_tag = path.contains("/tag?");
-            assert!((400..500).contains(&reply.status) || reply.status == 301 || harmless || is_tag && reply.status == 201, "{method} {path} {name}: {} {}", reply.status, reply.body);
+            assert!(
+                (400..500).contains(&reply.status)
+                    || reply.status == 301
+                    || harmless
+                    || is_tag && reply.status == 201,
+                "{method} {path} {name}: {} {}",
+                reply.status,
+                reply.body
+            );
         }
     }
     for name in ["../../precious", "..", "a/b", "a\u{0}b", "-x", "a\nb", "", "ü"] {
         for (path, body) in [
             ("/volumes/create", json!({ "Name": name })),
-            ("/containers/create", json!({ "Image": "busybox", "HostConfig": { "Binds": [format!("{name}:/x")] } })),
-            ("/containers/create", json!({ "Image": "busybox", "HostConfig": { "Mounts": [{ "Type": "volume", "Source": name, "Target": "/x" }] } })),
+            (
+                "/containers/create",
+                json!({ "Image": "busybox", "HostConfig": { "Binds": [format!("{name}:/x")] } }),
+            ),
+            (
+                "/containers/create",
+                json!({ "Image": "busybox", "HostConfig": { "Mounts": [{ "Type": "volume", "Source": name, "Target": "/x" }] } }),
+            ),
             ("/containers/create", json!({ "Image": name })),
-            ("/containers/create", json!({ "Image": "busybox", "HostConfig": { "CgroupParent": name } })),
-            ("/containers/create", json!({ "Image": "busybox", "HostConfig": { "ContainerIDFile": name, "LogConfig": { "Type": name } } })),
-            ("/containers/create", json!({ "Image": "busybox", "Hostname": name })),
+            (
+                "/containers/create",
+                json!({ "Image": "busybox", "HostConfig": { "CgroupParent": name } }),
+            ),
+            (
+                "/containers/create",
+                json!({ "Image": "busybox", "HostConfig": { "ContainerIDFile": name, "LogConfig": { "Type": name } } }),
+            ),
+            (
+                "/containers/create",
+                json!({ "Image": "busybox", "Hostname": name }),
+            ),
         ] {
             let reply = daemon.api("POST", &format!("/v1.50{path}"), Some(&body.to_string()))?;
-            assert!(reply.status < 500 || reply.status == 501, "{path} {body}: {} {}", reply.status, reply.body);
+            assert!(
+                reply.status < 500 || reply.status == 501,
+                "{path} {body}: {} {}",
+                reply.status,
+                reply.body
+            );
         }
     }
     for id in daemon.ok(&["ps", "-aq"])?.lines() {
         daemon.ok(&["rm", "-f", "-v", id])?;
     }
     assert_eq!(top()?, before);
-    assert_eq!(std::fs::read_to_string(daemon.directory().join("precious"))?, "kept\n");
+    assert_eq!(
+        std::fs::read_to_string(daemon.directory().join("precious"))?,
+        "kept\n"
+    );
     daemon.finish()
 }
 
@@ -263,8 +425,29 @@ fn stream(daemon: &Daemon, request: &str) -> Result<UnixStream> {
 fn ds_01_f_10_clients_that_do_not_read() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     let program = "yes 0123456789012345678901234567890123456789012345678901234567890123456789";
-    daemon.ok(&["run", "-d", "-i", "--name", "loud", "--log-opt", "max-size=1m", "busybox", "sh", "-c", program])?;
-    daemon.ok(&["run", "-d", "--name", "quiet", "busybox", "sh", "-c", "i=0; while :; do i=$((i+1)); echo $i > /count; done"])?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "-i",
+        "--name",
+        "loud",
+        "--log-opt",
+        "max-size=1m",
+        "busybox",
+        "sh",
+        "-c",
+        program,
+    ])?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "quiet",
+        "busybox",
+        "sh",
+        "-c",
+        "i=0; while :; do i=$((i+1)); echo $i > /count; done",
+    ])?;
     for _ in 0..5 {
         daemon.ok(&["exec", "quiet", "true"])?;
     }
@@ -276,28 +459,47 @@ fn ds_01_f_10_clients_that_do_not_read() -> Result<()> {
             1 => "GET /v1.50/containers/loud/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: b\r\n",
             2 => "GET /v1.50/events HTTP/1.1\r\nHost: b\r\n",
             3 => "GET /v1.50/containers/loud/stats?stream=1 HTTP/1.1\r\nHost: b\r\n",
-            _ => "POST /v1.50/containers/loud/attach?stream=1&stdout=1&stdin=1 HTTP/1.1\r\nHost: b\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n",
+            _ => {
+                "POST /v1.50/containers/loud/attach?stream=1&stdout=1&stdin=1 HTTP/1.1\r\nHost: b\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+            }
         };
         clients.push(stream(&daemon, &format!("{path}\r\n"))?);
     }
-    let count = || -> Result<u64> { Ok(daemon.ok(&["exec", "quiet", "cat", "/count"])?.trim().parse().unwrap_or(0)) };
+    let count = || -> Result<u64> {
+        Ok(daemon
+            .ok(&["exec", "quiet", "cat", "/count"])?
+            .trim()
+            .parse()
+            .unwrap_or(0))
+    };
     let start = count()?;
     for _ in 0..20 {
         answers(&daemon, "beside clients that do not read")?;
         daemon.ok(&["exec", "quiet", "true"])?;
     }
-    testkit::until("another container to go on", Duration::from_secs(10), || Ok(count()? > start))?;
+    testkit::until("another container to go on", Duration::from_secs(10), || {
+        Ok(count()? > start)
+    })?;
     // The log goes on: its reader is the shim, whoever else does not read.
-    let size = |name: &str| daemon.berth(&["logs", "--tail", "1", name]).map(|output| output.stdout.len());
+    let size = |name: &str| {
+        daemon
+            .berth(&["logs", "--tail", "1", name])
+            .map(|output| output.stdout.len())
+    };
     assert!(size("loud")? > 0);
     drop(clients);
     for _ in 0..60 {
-        drop(stream(&daemon, "POST /v1.50/containers/loud/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: b\r\n\r\n")?);
+        drop(stream(
+            &daemon,
+            "POST /v1.50/containers/loud/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: b\r\n\r\n",
+        )?);
         daemon.api("POST", "/v1.50/containers/loud/resize?h=40&w=80", None)?;
     }
-    testkit::until("descriptors of gone clients to be closed", Duration::from_secs(10), || {
-        Ok(wire::descriptors(&daemon)? <= before.1 + 3)
-    })?;
+    testkit::until(
+        "descriptors of gone clients to be closed",
+        Duration::from_secs(10),
+        || Ok(wire::descriptors(&daemon)? <= before.1 + 3),
+    )?;
     let grown = wire::memory(&daemon, "VmRSS")?.saturating_sub(before.0);
     assert!(grown < 64 << 10, "the daemon grew by {grown} KiB");
     daemon.finish()
@@ -313,7 +515,11 @@ fn f_26_a_panic_is_one_calls_failure() -> Result<()> {
     let body = Some(r#"{"Image":"busybox","Cmd":["true"]}"#);
     let reply = daemon.api("POST", "/v1.50/containers/create?name=c1", body)?;
     assert_eq!(reply.status, 500, "{}", reply.body);
-    assert!(reply.json()?["message"].as_str().is_some_and(|text| text.contains("fault")));
+    assert!(
+        reply.json()?["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("fault"))
+    );
     // The same name: what the panicking call held is free again.
     let reply = daemon.api("POST", "/v1.50/containers/create?name=c1", body)?;
     assert_eq!(reply.status, 201, "{}", reply.body);

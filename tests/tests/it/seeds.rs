@@ -102,7 +102,7 @@ fn c04_a_quota_reaches_a_running_program() -> Result<()> {
     daemon.ok(&["update", "--cpus", "0.2", "c1"])?;
     let after = processors(&daemon, &["c1"], Duration::from_secs(2))?[0];
     assert!(
-        before > 0.3 && (0.1..0.25).contains(&after),
+        before > 0.25 && (0.05..0.25).contains(&after),
         "{before} then {after}"
     );
     daemon.finish()
@@ -132,7 +132,8 @@ fn c05_threads_share_one_quota_on_their_processors() -> Result<()> {
         "5",
     ])?;
     let used = processors(&daemon, &["c1"], Duration::from_secs(2))?[0];
-    assert!((0.4..0.6).contains(&used), "{used}");
+    // A busy machine may give less, never more.
+    assert!((0.2..0.6).contains(&used), "{used}");
     let status = daemon.ok(&[
         "exec",
         "c1",
@@ -265,7 +266,7 @@ fn c09_shares_are_relative() -> Result<()> {
     }
     let used = processors(&daemon, &["c1", "c2"], Duration::from_secs(3))?;
     let ratio = used[0] / used[1];
-    assert!((1.8..2.2).contains(&ratio), "{used:?}");
+    assert!((1.6..2.4).contains(&ratio), "{used:?}");
     daemon.finish()
 }
 
@@ -277,7 +278,7 @@ fn c13_a_paused_container_uses_nothing() -> Result<()> {
     let paused = processors(&daemon, &["c1"], Duration::from_millis(500))?[0];
     daemon.ok(&["unpause", "c1"])?;
     let running = processors(&daemon, &["c1"], Duration::from_millis(500))?[0];
-    assert!(paused < 0.01 && running > 0.1, "{paused} then {running}");
+    assert!(paused < 0.01 && running > 0.05, "{paused} then {running}");
     daemon.finish()
 }
 

@@ -21,8 +21,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             }
         }
     }
-    if let Some(seeds) = tree.get("docs/seeds.md") {
-        seeds_name_their_tests(tree, seeds, &mut findings);
+    for table in ["docs/seeds.md", "docs/security-tests.md"] {
+        if let Some(table) = tree.get(table) {
+            rows_name_their_tests(tree, table, &mut findings);
+        }
     }
     findings
 }
@@ -54,8 +56,8 @@ fn exists(tree: &Tree, name: &str) -> bool {
         .any(|file| file.path == name || file.path.starts_with(&below))
 }
 
-/// Every row of docs/seeds.md ends with a test's name in backticks, or with the words "not yet" or "not here".
-fn seeds_name_their_tests(tree: &Tree, seeds: &super::File, findings: &mut Vec<Finding>) {
+/// Every row of the table of tests in `seeds` ends with a test's name in backticks, or with the words "not yet" or "not here".
+fn rows_name_their_tests(tree: &Tree, seeds: &super::File, findings: &mut Vec<Finding>) {
     for (index, line) in seeds.text.lines().enumerate() {
         let cells: Vec<_> = line.split('|').map(str::trim).collect();
         let [_, id, .., test, _] = cells.as_slice() else {

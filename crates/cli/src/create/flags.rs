@@ -181,7 +181,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         "How readily the host kills it (-1000 to 1000)",
     )
     .check(check::integer),
-    one("pid", "string", "PID namespace to use (host|container:ID|ns:PATH)"),
+    one(
+        "pid",
+        "string",
+        "PID namespace to use (host|container:ID|ns:PATH)",
+    ),
     one("pids-limit", "int", "Limit of processes; -1 for none").check(check::integer),
     one("platform", "string", "Platform of the image; only the host's"),
     switch("privileged", "Give all privileges to the container"),

@@ -1,4 +1,5 @@
-//! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` of a container: files of the engine, bound writable into it.
+//! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` of a container: files of the engine, bound into it, writable if its
+//! root is.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,8 @@ pub(crate) fn mounts(directory: &Path, record: &Record) -> Vec<Mount> {
         .map(|(name, target)| Mount::Bind {
             source: directory.join(name).display().to_string(),
             target: target.to_owned(),
-            read_only: false,
+            // As docker has it: else a root that is read-only would still take bytes, and without a limit (DS-05).
+            read_only: record.host.read_only_rootfs,
             recursive: false,
             read_only_recursive: false,
             propagation: "rprivate".to_owned(),

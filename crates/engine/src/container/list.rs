@@ -187,8 +187,8 @@ impl<'a> Test<'a> {
             since: time_of("since")?,
             exited,
             ancestors,
-            names: values("name").iter().map(Pattern::of).collect(),
-            ids: values("id").iter().map(Pattern::of).collect(),
+            names: values("name").iter().map(|text| Pattern::of(text)).collect(),
+            ids: values("id").iter().map(|text| Pattern::of(text)).collect(),
             filters,
         })
     }
@@ -256,9 +256,9 @@ struct Pattern {
 }
 
 impl Pattern {
-    fn of(text: &String) -> Self {
+    fn of(text: &str) -> Self {
         Self {
-            text: text.clone(),
+            text: text.to_owned(),
             expression: Regex::new(text).ok(),
         }
     }
@@ -356,7 +356,7 @@ mod tests {
             ("we(", false),
             ("", true),
         ] {
-            let patterns = [Pattern::of(&pattern.to_owned())];
+            let patterns = [Pattern::of(pattern)];
             assert_eq!(name_fits("web1", &patterns), fits, "{pattern}");
         }
     }

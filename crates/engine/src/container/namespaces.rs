@@ -130,7 +130,9 @@ fn check_kept(host: &HostConfig, joins: bool) -> Result<(), Refused> {
         (false, _) => return Ok(()),
     };
     if host.auto_remove {
-        return Err(format!("conflicting options: cannot specify both {flag} and --rm"));
+        return Err(format!(
+            "conflicting options: cannot specify both {flag} and --rm"
+        ));
     }
     if joins {
         return Err(format!(
@@ -155,7 +157,11 @@ pub(crate) fn kept(host: &HostConfig, namespaces: &Namespaces) -> Vec<LinuxNames
         (LinuxNamespaceType::User, keeps_ipc, &namespaces.user),
         (LinuxNamespaceType::Uts, host.keep_namespaces, &namespaces.uts),
         (LinuxNamespaceType::Ipc, keeps_ipc, &namespaces.ipc),
-        (LinuxNamespaceType::Network, host.keep_namespaces, &namespaces.network),
+        (
+            LinuxNamespaceType::Network,
+            host.keep_namespaces,
+            &namespaces.network,
+        ),
     ];
     all.into_iter()
         .filter(|(_, wanted, namespace)| *wanted && **namespace == Namespace::Own)

@@ -120,6 +120,7 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
 
     // 3. The document that the shim runs from, also when no daemon lives; replaced by the next start.
     let task = task::build(&engine, &container)?;
+    warn_of_lost(&task, &container);
     write_document(&task)?;
     failpoint::reached("start.document");
 
@@ -222,6 +223,16 @@ fn write_document(task: &Task) -> Result<(), StartError> {
     let bytes = serde_json::to_vec(task).map_err(|error| StartError::step("encode the task", error))?;
     write_atomic(&task.document, &bytes, 0o600, Durability::Crash)
         .map_err(|error| StartError::step("write the task", error))
+}
+
+/// Namespaces are kept in memory: a reboot takes them, and a container that relied on them begins anew.
+fn warn_of_lost(task: &Task, container: &super::record::Container) {
+    if let Some(keep) = &task.keep
+        && !container.view().started_at.is_never()
+        && !keep.directory.exists()
+    {
+        tracing::warn!(container = %container.id, "the namespaces that were kept are gone, new ones are made");
+    }
 }
 
 /// From now on clients attach through the shim; those that queued up meanwhile are handed over.

@@ -95,12 +95,16 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
             source: Box::new(error),
         })?
     };
-    let flags = filter.as_ref().map(|filter| filter.flags.names()).unwrap_or_default();
+    let flags = filter
+        .as_ref()
+        .map(|filter| filter.flags.names())
+        .unwrap_or_default();
     if !flags.is_empty()
         && let Some(linux) = spec.linux_mut()
     {
         let flags = serde_json::json!({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags});
-        let carrier = serde_json::from_value(flags).map_err(|error| StartError::step("encode the task", error))?;
+        let carrier =
+            serde_json::from_value(flags).map_err(|error| StartError::step("encode the task", error))?;
         linux.set_seccomp(Some(carrier));
     }
     let rootfs = match &host.rootfs {

@@ -19,6 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("rt02_descriptors_and_cwd", rt02_descriptors_and_cwd),
     ("rt03_hostile_roots", rt03_hostile_roots),
+    (
+        "rt03_hostile_roots_without_a_tmpfs",
+        rt03_hostile_roots_without_a_tmpfs,
+    ),
     ("rt04_masks_hold", rt04_masks_hold),
     ("rt05_no_mounts_inside_proc", rt05_no_mounts_inside_proc),
     ("rt06_capabilities", rt06_capabilities),
@@ -123,6 +127,17 @@ fn shape(root: &Root, path: &str, shape: usize) {
 
 /// Everything that the runtime touches in a root, as any of nine shapes: contained or refused, and never a hang.
 fn rt03_hostile_roots() {
+    hostile_roots(true);
+}
+
+/// The same without a tmpfs on /dev, as bundles may ask for it: the nodes, links and the console are made in the image's
+/// own directory. runc 1.1.5 deletes and plants files outside here (CVE-2026-41579), binds masks and standard streams to
+/// what /dev/null leads to (CVE-2025-31133, CVE-2026-88265), crun 1.8.1 makes the console outside (CVE-2026-88264).
+fn rt03_hostile_roots_without_a_tmpfs() {
+    hostile_roots(false);
+}
+
+fn hostile_roots(tmpfs: bool) {
     const PATHS: [&str; 24] = [
         "dev",
         "dev/null",
@@ -172,6 +187,10 @@ fn rt03_hostile_roots() {
                 document["mounts"].as_array_mut().unwrap().push(json!({
                     "destination": destination, "type": "bind", "source": source, "options": ["rbind", "rprivate"],
                 }));
+            }
+            if !tmpfs {
+                let mounts = document["mounts"].as_array_mut().unwrap();
+                mounts.retain(|mount| mount["destination"] != "/dev");
             }
             document["process"]["cwd"] = json!("/work");
             let started = std::time::Instant::now();

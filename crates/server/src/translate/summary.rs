@@ -1,10 +1,10 @@
 //! Rows of lists.
 
-use base::clock::Timestamp;
 use api_types::container::{ContainerSummary, SummaryHostConfig, SummaryNetworks};
 use api_types::image::ImageSummary;
 use api_types::mount::MountPoint;
 use api_types::volume::{Volume, VolumeUsage};
+use base::clock::Timestamp;
 
 use super::{network, signed};
 use crate::version::ApiVersion;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use base::clock::Timestamp;
 use serde::Deserialize;
@@ -16,6 +17,9 @@ use crate::frame::{self, Decoder, FrameError, Received};
 use crate::message::{AttachOptions, Event, ExecRequest, Failure, Reply, Request, State};
 use crate::task::{RestartPolicy, Task};
 use crate::zygote::Hello;
+
+/// How long a shim may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client's stream, to be served by the shim.
 #[derive(Debug)]
@@ -178,12 +182,12 @@ impl ShimConnection {
             signal,
             all,
         };
-        done(self.request(&request, Vec::new()).await?)
+        self.done_soon(&request).await
     }
 
     /// Marks the container as stopped by a person: no restart policy applies any more.
     pub async fn stop_restarting(&self) -> Result<(), RequestError> {
-        done(self.request(&Request::StopRestarting, Vec::new()).await?)
+        self.done_soon(&Request::StopRestarting).await
     }
 
     /// Replaces the restart policy.
@@ -200,6 +204,22 @@ impl ShimConnection {
             Reply::State(state) => Ok(state),
             Reply::Failed(failure) => Err(RequestError::Failed(failure)),
             Reply::Started { .. } | Reply::Done => Err(unexpected()),
+        }
+    }
+
+    /// Asks for something that takes a shim no time; one that is stopped or stuck must not hold up who asks (F-13). A
+    /// reply that comes later is dropped.
+    async fn done_soon(&self, request: &Request) -> Result<(), RequestError> {
+        match tokio::time::timeout(PATIENCE, self.request(request, Vec::new())).await {
+            Ok(reply) => done(reply?),
+            Err(_elapsed) => Err(RequestError::Failed(Failure {
+                step: "shim".to_owned(),
+                message: format!(
+                    "the container's shim does not answer within {} seconds",
+                    PATIENCE.as_secs()
+                ),
+                errno: rustix::io::Errno::TIMEDOUT.raw_os_error(),
+            })),
         }
     }
 
