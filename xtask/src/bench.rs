@@ -30,7 +30,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<ExitCode> {
 
 /// Returns the tuple that cargo builds for here, which names the directory of a build with `--target`.
 fn host_tuple() -> Result<String> {
-    let output = Command::new(env!("CARGO")).arg("-vV").output().context("cargo -vV")?;
+    let output = Command::new(env!("CARGO"))
+        .arg("-vV")
+        .output()
+        .context("cargo -vV")?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .find_map(|line| line.strip_prefix("host: "))

@@ -195,7 +195,8 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
             }
         }
         for id in directories {
-            let removed = crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
+            let removed =
+                crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
             if let Err(error) = removed {
                 tracing::warn!(container = %id, error = %chain(&error), "a leftover directory stays");
             }

@@ -154,7 +154,8 @@ mod tests {
         let directory = std::env::temp_dir().join(format!("berth-filters-{}", std::process::id()));
         let cache = FilterCache::open(&directory, "6.18.0", None).unwrap();
         assert!(cache.default_filter(&[]).unwrap().flags.names().is_empty());
-        let logging = r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": []}"#;
+        let logging =
+            r#"{"defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": []}"#;
         for _ in 0..2 {
             let cached = cache.filter(Some(logging), &[]).unwrap();
             assert_eq!(cached.flags.names(), ["SECCOMP_FILTER_FLAG_LOG"]);

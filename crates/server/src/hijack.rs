@@ -123,7 +123,8 @@ impl Hangup {
     async fn head_taken(&self) {
         let deadline = tokio::time::Instant::now() + HEAD_PATIENCE;
         // An error: not a socket that can tell.
-        while matches!(sys::socket::is_drained(&self.0), Ok(false)) && tokio::time::Instant::now() < deadline {
+        while matches!(sys::socket::is_drained(&self.0), Ok(false)) && tokio::time::Instant::now() < deadline
+        {
             tokio::time::sleep(HEAD_PAUSE).await;
         }
     }

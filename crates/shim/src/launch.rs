@@ -8,8 +8,8 @@ use base::clock::Timestamp;
 use base::error::chain;
 use cgroup::{Cgroup, Layout, Limits};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use rustix::fs::{Mode, OFlags};
 use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities};
+use rustix::fs::{Mode, OFlags};
 use shim_api::message::Failure;
 use shim_api::task::Task;
 
@@ -228,7 +228,11 @@ fn hold_joined(task: &mut Task) -> Result<Vec<OwnedFd>, Failure> {
 fn rename_process(spec: &mut Spec, from: &Path, to: &Path) {
     let renamed = |path: &Path| path.strip_prefix(from).ok().map(|rest| to.join(rest));
     let linux = spec.linux_mut().as_mut();
-    for namespace in linux.and_then(|linux| linux.namespaces_mut().as_mut()).into_iter().flatten() {
+    for namespace in linux
+        .and_then(|linux| linux.namespaces_mut().as_mut())
+        .into_iter()
+        .flatten()
+    {
         if let Some(path) = namespace.path().as_deref().and_then(renamed) {
             namespace.set_path(Some(path));
         }

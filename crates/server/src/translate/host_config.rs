@@ -404,7 +404,9 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
         auto_remove: host.auto_remove,
         volume_driver: host.volume_driver.clone(),
         volumes_from: list(&host.volumes_from),
-        console_size: host.console_size.map_or([0, 0], |(rows, columns)| [rows, columns]),
+        console_size: host
+            .console_size
+            .map_or([0, 0], |(rows, columns)| [rows, columns]),
         annotations: host.annotations.clone(),
         cap_add: list(&host.cap_add),
         cap_drop: list(&host.cap_drop),
