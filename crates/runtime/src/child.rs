@@ -11,7 +11,7 @@ use std::path::Path;
 use cgroup::Entry;
 use oci_spec::runtime::{ContainerState, Spec, State};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid};
-use sys::clone::CloneFlags;
+use sys::clone::{CloneFlags, Cloned, clone3};
 use sys::fd::{CloseRange, close_range};
 use sys::mount::Depth;
 use sys::namespace::{setns, unshare};
@@ -513,26 +513,68 @@ pub(crate) struct ExecPlan<'a> {
     pub(crate) entry: Option<Entry>,
 }
 
-/// Becomes another process of a container. Never returns.
-pub(crate) fn run_exec(plan: &ExecPlan<'_>, channel: Channel, stdio: &Stdio) -> ! {
-    let _guard = NoReturn;
-    let result = enter_container(plan, stdio)
-        .and_then(|(root, terminal)| become_program(&plan.process, &root, terminal, stdio))
-        .and_then(|ready| go_exec(plan, ready, &channel));
-    fail(&channel, result)
+/// Where an exec's process begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// In the container's PID namespace alone, with the descriptors of its parent.
+    Outside,
+    /// In every namespace and cgroup of the container, see [`join_bare`].
+    Inside,
 }
 
-fn enter_container(plan: &ExecPlan<'_>, stdio: &Stdio) -> Result<(Root, Option<Pty>)> {
-    // Until `execve` nobody in the container may look into this process, which still holds the host's descriptors
-    // (CVE-2016-9962).
+/// Becomes another process of a container. Never returns.
+pub(crate) fn run_exec(plan: &ExecPlan<'_>, channel: &Channel, stdio: &Stdio, begins: Begins) -> ! {
+    let _guard = NoReturn;
+    let result = enter_container(plan, channel, stdio, begins)
+        .and_then(|(root, terminal)| become_program(&plan.process, &root, terminal, stdio))
+        .and_then(|ready| go_exec(plan, ready, channel));
+    fail(channel, result)
+}
+
+/// Joins everything of the container's and closes everything of the host's but the streams and `channel`, then clones
+/// a child that is a sibling of the caller. The caller must not return either.
+pub(crate) fn join_bare(plan: &ExecPlan<'_>, stdio: &Stdio, channel: &Channel) -> Result<Cloned> {
     sys::process::set_dumpable(false).at(Step::Process)?;
-    rustix::process::setsid().at(Step::Process)?;
+    join_container(plan)?;
+    let mut kept = vec![channel.raw()];
+    if let Stdio::Fds {
+        stdin,
+        stdout,
+        stderr,
+    } = stdio
+    {
+        kept.extend([stdin, stdout, stderr].map(AsRawFd::as_raw_fd));
+    }
+    close_all_but(plan.process.preserve_fds, &kept)?;
+    clone3(CloneFlags::PARENT, None).at(Step::Namespace)
+}
+
+fn join_container(plan: &ExecPlan<'_>) -> Result<()> {
     if let Some(entry) = &plan.entry {
         entry
             .join_v1()
             .at_with(Step::Cgroup, || "join the cgroup".to_owned())?;
     }
-    setns(plan.target, plan.kinds).at(Step::Namespace)?;
+    setns(plan.target, plan.kinds).at(Step::Namespace)
+}
+
+fn enter_container(
+    plan: &ExecPlan<'_>,
+    channel: &Channel,
+    stdio: &Stdio,
+    begins: Begins,
+) -> Result<(Root, Option<Pty>)> {
+    // Until `execve` nobody in the container may look into this process, which still holds the host's descriptors
+    // (CVE-2016-9962).
+    sys::process::set_dumpable(false).at(Step::Process)?;
+    rustix::process::setsid().at(Step::Process)?;
+    match begins {
+        Begins::Outside => join_container(plan)?,
+        Begins::Inside => match channel.receive()? {
+            Message::Mapped => {}
+            _ => return Err(lost()),
+        },
+    }
     if plan.has_user {
         become_root()?;
     }

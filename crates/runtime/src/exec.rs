@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::Pid;
 use sys::clone::{CloneFlags, Cloned, clone3};
 use sys::namespace::setns;
 
 use crate::capability::{self, Sets};
-use crate::channel::Channel;
-use crate::child::{self, ExecPlan};
+use crate::channel::{Channel, Message};
+use crate::child::{self, Begins, ExecPlan};
 use crate::create::{adjust, kill_and_reap, wait_until_running};
 use crate::error::{AtStep, CreateError, Result, Step};
 use crate::namespace::{flag, own_link};
@@ -35,10 +36,15 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Created> {
         }
     }
     let (channel, childs) = Channel::pair()?;
-    let (pid, pidfd) = match clone_into_container(&plan)? {
+    let cloned = if plan.has_user || !plan.kinds.contains(CloneFlags::NEWPID) {
+        clone_into_container(&plan)?
+    } else {
+        clone_without_descriptors(&plan, &request.stdio, &channel, &childs)?
+    };
+    let (pid, pidfd) = match cloned {
         Cloned::Child => {
             drop(channel);
-            child::run_exec(&plan, childs, &request.stdio)
+            child::run_exec(&plan, &childs, &request.stdio, Begins::Outside)
         }
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
@@ -149,6 +155,52 @@ fn clone_into_container(plan: &ExecPlan<'_>) -> Result<Cloned> {
             Err(error)
         }
         (_, Err(error)) => Err(error),
+    }
+}
+
+/// Clones a child that is in all of the container's namespaces and never had a descriptor of the host's.
+///
+/// Without a user namespace a capability of the container is one of the machine: with `CAP_SYS_PTRACE` it may take
+/// descriptors out of any process that it sees, also of one that is not dumpable (pidfd_getfd(2)). So a process that it
+/// does not see joins and closes, and clones the child as its own sibling. All that is left there to take is the
+/// child's streams and its end of the channel.
+fn clone_without_descriptors(
+    plan: &ExecPlan<'_>,
+    stdio: &Stdio,
+    channel: &Channel,
+    childs: &Channel,
+) -> Result<Cloned> {
+    let into = plan.entry.as_ref().and_then(|entry| entry.unified());
+    let between = match clone3(CloneFlags::empty(), into).at(Step::Namespace)? {
+        // Descriptors are closed under their owners from here on: this process and its child never return.
+        Cloned::Child => match child::join_bare(plan, stdio, childs) {
+            Ok(Cloned::Child) => child::run_exec(plan, childs, stdio, Begins::Inside),
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                let sent = childs.send_pid(pid, pidfd.as_fd());
+                sys::process::exit_now(i32::from(sent.is_err()));
+            }
+            Err(error) => {
+                childs.send_error(&error);
+                sys::process::exit_now(1);
+            }
+        },
+        Cloned::Parent { pidfd, .. } => pidfd,
+    };
+    let message = channel.receive();
+    sys::process::wait_pidfd(between.as_fd()).at(Step::Namespace)?;
+    match message? {
+        Message::Pid(pid, pidfd) => {
+            let pid = Pid::from_raw(pid).ok_or_else(|| CreateError::new(Step::Namespace, 0, "pid 0"))?;
+            // The child has waited for this, so that nothing it says overtakes its pid. A failure shows at the next read.
+            drop(channel.send_mapped());
+            Ok(Cloned::Parent { pid, pidfd })
+        }
+        Message::Failed(error) => Err(error),
+        _ => Err(CreateError::new(
+            Step::Namespace,
+            0,
+            "the process between ended early",
+        )),
     }
 }
 
