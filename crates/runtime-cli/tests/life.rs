@@ -42,12 +42,23 @@ fn main() -> ExitCode {
             rt_15_a_profile_in_the_document_is_in_force,
         ),
     ];
+    let has = |flag: &str| std::env::args().any(|arg| arg == flag);
+    // The protocol of the standard harness, which nextest speaks: it lists, then runs each test alone.
+    if has("--list") {
+        for (name, _) in tests.iter().filter(|_| !has("--ignored")) {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
     let filter = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     for (name, test) in tests {
-        if filter
-            .as_ref()
-            .is_none_or(|filter| name.contains(filter.as_str()))
-        {
+        if filter.as_ref().is_none_or(|filter| {
+            if has("--exact") {
+                name == filter
+            } else {
+                name.contains(filter.as_str())
+            }
+        }) {
             test(&Host::new(name));
             println!("test {name} ... ok");
         }

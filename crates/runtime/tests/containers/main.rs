@@ -17,10 +17,25 @@ fn main() -> std::process::ExitCode {
         .skip(1)
         .filter(|argument| !argument.starts_with('-'))
         .collect();
+    let has = |flag: &str| std::env::args().any(|argument| argument == flag);
     let all: Vec<Test> = [basics::TESTS, execs::TESTS, isolation::TESTS].concat();
+    // The protocol of the standard harness, which nextest speaks: it lists, then runs each test alone.
+    if has("--list") {
+        for (name, _) in all.iter().filter(|_| !has("--ignored")) {
+            println!("{name}: test");
+        }
+        return std::process::ExitCode::SUCCESS;
+    }
+    let is_wanted = |name: &str, word: &str| {
+        if has("--exact") {
+            name == word
+        } else {
+            name.contains(word)
+        }
+    };
     let (mut passed, mut failed, mut filtered) = (0u32, Vec::new(), 0u32);
     for (name, test) in all {
-        if !filter.is_empty() && !filter.iter().any(|word| name.contains(word.as_str())) {
+        if !filter.is_empty() && !filter.iter().any(|word| is_wanted(name, word)) {
             filtered += 1;
             continue;
         }
