@@ -126,7 +126,7 @@ mod tests {
             "run",
             "-d",
             "--name",
-            "c",
+            "peer",
             "--network",
             "none",
             "busybox",
@@ -139,7 +139,7 @@ mod tests {
         assert!(!residue::mounts(dockerd.place())?.is_empty());
         let name = dockerd.place().name();
         // Otherwise the daemon waits ten seconds for its container when it is stopped.
-        dockerd.docker(&["kill", "c"], b"")?.expect(0)?;
+        dockerd.docker(&["kill", "peer"], b"")?.expect(0)?;
         drop(dockerd);
         assert!(!std::fs::read_to_string("/proc/self/mountinfo")?.contains(&name));
         Ok(())

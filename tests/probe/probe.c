@@ -231,8 +231,9 @@ static void end(int signal)
 }
 
 /* hunt: looks at every process that appears, as one that may trace does, and says what it could take of a process that
- * is not (yet) a program of this container. Ends on SIGTERM. */
-static int hunt(void)
+ * is not (yet) a program of this container. With another word it only looks and never stops what it sees. Ends on
+ * SIGTERM. */
+static int hunt(int traces)
 {
     struct stat own;
     char path[64], link[4096];
@@ -286,7 +287,7 @@ static int hunt(void)
                         found++;
                     }
                 close(pidfd);
-                if (again % 8 == 0 && ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
+                if (traces && again % 8 == 0 && ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) {
                     /* Ours only if it is already a program of this container. */
                     snprintf(path, sizeof path, "/proc/%d/exe", pid);
                     length = readlink(path, link, sizeof link - 1);
@@ -443,7 +444,7 @@ int main(int count, char **words)
     if (!strcmp(verb, "push"))
         return push();
     if (!strcmp(verb, "hunt"))
-        return hunt();
+        return hunt(count == 2);
     if (!strcmp(verb, "swap") && count == 5)
         return swap(words[2], words[3], words[4]);
     if (!strcmp(verb, "clone-tree") && count == 4)
