@@ -9,9 +9,9 @@ use base::error::{Kind, Kinded};
 use oci::image::{Descriptor, ImageConfig, Manifest};
 use oci::{Digest, Reference, media_type};
 
-use crate::blob::{BlobError, Draft, Ingest};
 use crate::document::{self, DocumentError};
 use crate::store::{Image, Store};
+use content::{BlobError, Draft, Ingest};
 
 /// An image to be.
 #[derive(Clone, Debug)]
@@ -87,10 +87,10 @@ impl Kinded for CreateError {
 impl Store {
     /// Stores a layer's tar (plain, gzip or zstd, kept as it comes) and checks that it is one.
     pub fn add_layer(&self, tar: impl Read) -> Result<NewLayer, CreateError> {
-        let ingest = self.begin_ingest();
+        let ingest = self.content.begin_ingest();
         let mut tee = Tee {
             reader: tar,
-            draft: self.draft()?,
+            draft: self.content.draft()?,
         };
         let summary = archive::inspect(&mut tee, &Limits::LAYER)?;
         // What follows the compressed stream belongs to the blob as well.
@@ -98,7 +98,7 @@ impl Store {
             doing: "read",
             source,
         })?;
-        let (digest, size) = self.store(tee.draft, None)?;
+        let (digest, size) = self.content.store(tee.draft, None)?;
         Ok(NewLayer {
             blob: Descriptor::new(layer_type(summary.compression), digest, size),
             diff_id: summary.diff_id,
@@ -109,12 +109,12 @@ impl Store {
 
     /// Makes an image.
     pub fn create(&self, image: NewImage) -> Result<Arc<Image>, CreateError> {
-        let _ingest = self.begin_ingest();
+        let _ingest = self.content.begin_ingest();
         let mut config = image.config;
         config.rootfs.kind = "layers".to_owned();
         config.rootfs.diff_ids = image.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let text = serde_json::to_vec(&config).map_err(CreateError::Encode)?;
-        let config = self.store_document(media_type::OCI_CONFIG, &text)?;
+        let config = self.content.store_document(media_type::OCI_CONFIG, &text)?;
         self.create_from(config, &image.layers, &image.names)
     }
 
@@ -125,7 +125,7 @@ impl Store {
         layers: &[NewLayer],
         names: &[Reference],
     ) -> Result<Arc<Image>, CreateError> {
-        let _ingest = self.begin_ingest();
+        let _ingest = self.content.begin_ingest();
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media_type::OCI_MANIFEST.to_owned()),
@@ -135,7 +135,7 @@ impl Store {
             manifests: None,
         };
         let text = serde_json::to_vec(&manifest).map_err(CreateError::Encode)?;
-        let manifest = self.store_document(media_type::OCI_MANIFEST, &text)?;
+        let manifest = self.content.store_document(media_type::OCI_MANIFEST, &text)?;
         let sizes: Vec<u64> = layers.iter().map(|layer| layer.size).collect();
         self.adopt(&manifest, &sizes, names)
     }

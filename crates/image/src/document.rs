@@ -5,8 +5,8 @@ use oci::image::{Descriptor, ImageConfig, Index, Manifest};
 use oci::platform::Platform;
 use oci::{ChainId, Digest, media_type};
 
-use crate::blob::BlobError;
 use crate::store::{Image, Layer, Store};
+use content::BlobError;
 
 /// Largest manifest and index in bytes, as registries have it.
 pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
@@ -74,7 +74,7 @@ pub(crate) fn find_manifest(
         }
         let index: Index = parse(
             &present.digest,
-            &store.read_document(&present.digest, MAX_MANIFEST)?,
+            &store.content.read_document(&present.digest, MAX_MANIFEST)?,
         )?;
         if index.layers.is_some() || index.config.is_some() {
             return Err(wrong(&present.digest, "is an index and a manifest at once"));
@@ -101,7 +101,7 @@ pub(crate) fn read_image(
     sizes: Option<&[u64]>,
 ) -> Result<Image, DocumentError> {
     let digest = &descriptor.digest;
-    let manifest: Manifest = parse(digest, &store.read_document(digest, MAX_MANIFEST)?)?;
+    let manifest: Manifest = parse(digest, &store.content.read_document(digest, MAX_MANIFEST)?)?;
     if manifest.schema_version != 2 {
         return Err(wrong(digest, "is not of schema version 2"));
     }
@@ -122,7 +122,7 @@ pub(crate) fn read_image(
         ));
     }
     let id = manifest.config.digest.clone();
-    let config: ImageConfig = parse(&id, &store.read_document(&id, MAX_CONFIG)?)?;
+    let config: ImageConfig = parse(&id, &store.content.read_document(&id, MAX_CONFIG)?)?;
     check_size(store, &manifest.config)?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != manifest.layers.len() {
@@ -167,7 +167,7 @@ pub(crate) fn read_image(
 }
 
 fn check_size(store: &Store, descriptor: &Descriptor) -> Result<(), DocumentError> {
-    let size = store.blob_size(&descriptor.digest)?;
+    let size = store.content.blob_size(&descriptor.digest)?;
     if size == descriptor.size {
         return Ok(());
     }

@@ -5,8 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use base::clock::Timestamp;
@@ -24,41 +22,12 @@ const TAGGED: &str = "io.berth.image.tagged";
 /// The content sizes of the layers in bytes, lowest first, joined by commas.
 const SIZES: &str = "io.berth.image.layer-sizes";
 
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Largest index in bytes: some hundred thousand names.
 const MAX_INDEX: u64 = 256 << 20;
 
-/// Makes the directories and files of an empty layout where they are missing.
-pub(crate) fn prepare(directory: &Path) -> Result<(), OpenError> {
-    for path in [directory.join("blobs").join("sha256"), directory.join("ingest")] {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| FileError::new("create", &path, error))?;
-    }
-    let path = directory.join("oci-layout");
-    match read_optional(&path, 4096)? {
-        None => write_atomic(&path, LAYOUT, 0o600, Durability::Power)?,
-        Some(text) => {
-            let value: Result<serde_json::Value, _> = serde_json::from_slice(&text);
-            let version = value
-                .as_ref()
-                .ok()
-                .and_then(|value| value.get("imageLayoutVersion")?.as_str());
-            if version.is_none_or(|version| !version.starts_with("1.")) {
-                return Err(OpenError::NotALayout {
-                    path: directory.to_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Reads the index; images that cannot be used are reported and left out.
 pub(crate) fn read(store: &Store) -> Result<(State, Vec<Problem>), OpenError> {
-    let path = store.directory.join("index.json");
+    let path = store.content.directory().join("index.json");
     let (mut state, mut problems) = (State::default(), Vec::new());
     let Some(text) = read_optional(&path, MAX_INDEX)? else {
         write(store, &state)?;
@@ -119,7 +88,7 @@ fn add(store: &Store, state: &mut State, descriptor: &Descriptor) -> Result<(), 
 
 /// Writes the index of a state, synced.
 pub(crate) fn write(store: &Store, state: &State) -> Result<(), FileError> {
-    let path = store.directory.join("index.json");
+    let path = store.content.directory().join("index.json");
     let mut manifests = state.damaged.clone();
     for image in state.images.values() {
         if image.tags.is_empty() {

@@ -8,7 +8,6 @@
 
 mod store;
 
-mod blob;
 mod document;
 mod index;
 
@@ -29,8 +28,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use blob::{BlobError, LayerReader};
 pub use change::ChangeError;
+pub use content::{BlobError, Reader as LayerReader};
 pub use create::{CreateError, NewImage, NewLayer};
 pub use import::{ImportError, ImportOptions};
 pub use load::{LoadError, Loaded};

@@ -83,7 +83,7 @@ impl Store {
     /// Loads every image of a docker-archive or an OCI archive, possibly compressed, read as a stream.
     pub fn load(&self, archive: impl Read) -> Result<Vec<Loaded>, LoadError> {
         // Nothing that this archive brings is removed before its images are made.
-        let _ingest = self.begin_ingest();
+        let _ingest = self.content.begin_ingest();
         let contents = Contents::read(self, archive)?;
         let docker: Vec<ManifestEntry> = contents.document("manifest.json")?.unwrap_or_default();
         if contents.documents.contains_key("oci-layout")
@@ -225,12 +225,15 @@ impl Contents {
                 Some(name.parse::<Digest>().map_err(|error| wrong(error.to_string()))?)
             }
         };
-        let mut draft = store.draft().map_err(CreateError::from)?;
+        let mut draft = store.content.draft().map_err(CreateError::from)?;
         io::copy(tar, &mut draft).map_err(|source| LoadError::Temporary {
             doing: "write",
             source,
         })?;
-        let stored = store.store(draft, expected.as_ref()).map_err(CreateError::from)?;
+        let stored = store
+            .content
+            .store(draft, expected.as_ref())
+            .map_err(CreateError::from)?;
         self.blobs.insert(path, stored);
         Ok(())
     }
@@ -293,13 +296,13 @@ fn check_layer(
     if let Some(layer) = checked.get(digest) {
         return Ok(layer.clone());
     }
-    let file = store.open_blob(digest).map_err(CreateError::from)?;
+    let file = store.content.open_blob(digest).map_err(CreateError::from)?;
     let summary = archive::inspect(file, &Limits::LAYER)?;
     let layer = NewLayer {
         blob: Descriptor::new(layer_type(summary.compression), digest.clone(), size),
         diff_id: summary.diff_id,
         size: summary.content_bytes,
-        ingest: store.begin_ingest(),
+        ingest: store.content.begin_ingest(),
     };
     checked.insert(digest.clone(), layer.clone());
     Ok(layer)
@@ -314,6 +317,7 @@ fn load_docker(
     let names = entry.names()?;
     let (id, size) = contents.blob(&entry.config)?;
     let text = store
+        .content
         .read_document(&id, document::MAX_CONFIG)
         .map_err(CreateError::from)?;
     let config: ImageConfig = serde_json::from_slice(&text).map_err(|source| LoadError::Document {

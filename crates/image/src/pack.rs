@@ -21,11 +21,11 @@ use oci::image::{Descriptor, History, ImageConfig, RunConfig};
 use oci::platform::Platform;
 use oci::{Reference, media_type};
 
-use crate::blob::{BlobError, Draft};
 use crate::create::{CreateError, NewImage, NewLayer};
 use crate::elf;
 use crate::libraries::{directories, search_path};
 use crate::store::{Image, Store};
+use content::{BlobError, Draft};
 
 /// What to pack.
 #[derive(Clone, Debug)]
@@ -129,13 +129,13 @@ impl Store {
     }
 
     fn pack_layer(&self, tree: &Tree) -> Result<NewLayer, PackError> {
-        let ingest = self.begin_ingest();
-        let draft = self.draft().map_err(CreateError::from)?;
+        let ingest = self.content.begin_ingest();
+        let draft = self.content.draft().map_err(CreateError::from)?;
         let mut writer = TarWriter::new(io::BufWriter::new(draft));
         let size = tree.write(&mut writer)?;
         let finish = || -> io::Result<Draft> { Ok(writer.finish()?.into_inner()?) };
         let draft = finish().map_err(write_error)?;
-        let (digest, bytes) = self.store(draft, None).map_err(CreateError::from)?;
+        let (digest, bytes) = self.content.store(draft, None).map_err(CreateError::from)?;
         Ok(NewLayer {
             // The tar is not compressed, so its digest is its diff id.
             blob: Descriptor::new(media_type::OCI_LAYER, digest.clone(), bytes),

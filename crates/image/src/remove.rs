@@ -151,7 +151,7 @@ impl Store {
         }
         self.replace(&mut state, changed)?;
         if state.damaged.is_empty() {
-            self.remove_unneeded(&state.needed_blobs())?;
+            self.content.remove_unneeded(&state.needed_blobs())?;
         }
         Ok(removed)
     }

@@ -8,10 +8,10 @@ use archive::{Entry, EntryKind, TarWriter};
 use base::error::{Kind, Kinded};
 use oci::{Digest, Reference};
 
-use crate::blob::BlobError;
 use crate::index;
 use crate::resolve::ResolveError;
 use crate::store::{Image, State, Store};
+use content::BlobError;
 
 /// The annotation in which containerd and Docker keep the full name; the standard one has only the tag then.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -58,7 +58,7 @@ impl Store {
                 }
             }
             // Blobs stay while they are written out, also if their image is removed meanwhile.
-            (images, self.begin_ingest())
+            (images, self.content.begin_ingest())
         };
         let mut writer = TarWriter::new(archive);
         write(self, &mut writer, images)?;
@@ -174,9 +174,9 @@ fn write<W: Write>(
 }
 
 fn blob<W: Write>(store: &Store, writer: &mut TarWriter<W>, digest: &Digest) -> Result<(), SaveError> {
-    let mut file = store.open_blob(digest)?;
+    let mut file = store.content.open_blob(digest)?;
     let mut entry = Entry::new(blob_name(digest), EntryKind::File, 0o644);
-    entry.size = store.blob_size(digest)?;
+    entry.size = store.content.blob_size(digest)?;
     writer.append(&entry, &mut file).map_err(SaveError::Write)
 }
 

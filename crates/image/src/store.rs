@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A change is written to `index.json` first, atomically and synced, and only then shown in memory. Blobs that no image
-//! needs are removed when nobody is storing any (see `blob`), at the latest at the next start.
+//! needs are removed when nobody is storing any (see `content`), at the latest at the next start.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base::clock::Timestamp;
 use base::error::{Kind, Kinded};
 use base::file::FileError;
+use content::{BlobError, Content, Reader as LayerReader};
 use oci::image::{Descriptor, ImageConfig};
 use oci::{ChainId, Digest, Reference};
 
@@ -26,10 +27,8 @@ use crate::index;
 /// The images of one data root. Cheap to share (`Arc<Store>`); all methods block and may be called from many threads.
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) directory: PathBuf,
+    pub(crate) content: Content,
     state: Mutex<State>,
-    /// How many operations are storing blobs that no image has yet.
-    pub(crate) ingests: Arc<Mutex<usize>>,
 }
 
 /// All images, and what is in the index but is none.
@@ -112,12 +111,9 @@ impl Image {
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The directory is something else.
-    #[error("\"{}\" is not an OCI image layout of version 1", path.display())]
-    NotALayout {
-        /// The directory.
-        path: PathBuf,
-    },
+    /// The directory is no image layout.
+    #[error(transparent)]
+    Content(#[from] content::OpenError),
     /// The index is damaged.
     #[error("\"{}\" is damaged", path.display())]
     Damaged {
@@ -152,11 +148,9 @@ impl Store {
     /// Opens the image layout in `directory` (`<data root>/content`), which is made if it is not there; also removes
     /// what a killed process left half written. Damaged images are named, not fatal.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Problem>), OpenError> {
-        index::prepare(directory)?;
         let store = Self {
-            directory: directory.to_owned(),
+            content: Content::open(directory)?,
             state: Mutex::default(),
-            ingests: Arc::default(),
         };
         let (state, problems) = index::read(&store)?;
         *store.lock() = state;
@@ -167,6 +161,22 @@ impl Store {
     /// Returns the image with this id.
     pub fn get(&self, id: &Digest) -> Option<Arc<Image>> {
         self.lock().images.get(id).cloned()
+    }
+
+    /// Opens the blob of a layer; what is read is checked by unpacking it against the layer's diff id.
+    pub fn open_layer(&self, layer: &Layer) -> Result<LayerReader, BlobError> {
+        self.content.reader(&layer.blob.digest)
+    }
+
+    /// Removes what a killed process left: drafts, and blobs that no image needs.
+    fn sweep(&self) -> Result<(), FileError> {
+        self.content.sweep()?;
+        let state = self.lock();
+        // A damaged image may need any of them, and may be healed.
+        if state.damaged.is_empty() {
+            self.content.remove_unneeded(&state.needed_blobs())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

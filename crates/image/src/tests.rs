@@ -706,7 +706,7 @@ fn a_kill_leaves_nothing_and_damage_is_named() {
     write(path("", "oci-layout"), b"{\"imageLayoutVersion\":\"9\"}");
     assert!(matches!(
         Store::open(temporary.path()),
-        Err(OpenError::NotALayout { .. })
+        Err(OpenError::Content(content::OpenError::NotALayout { .. }))
     ));
 }
 

@@ -1,7 +1,7 @@
 //! Blobs: written once, visible when verified and synced.
 //!
 //! Between the moment a blob is stored and the moment an image has it, nothing refers to it. Whoever stores blobs holds
-//! an [`Ingest`] for that time, and blobs that no image needs are only removed while nobody holds one.
+//! an [`Ingest`] for that time, and blobs that nothing needs are only removed while nobody holds one.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,7 +15,13 @@ use oci::Digest;
 use oci::digest::HashWriter;
 use oci::image::Descriptor;
 
-use crate::store::{Layer, Store};
+/// The blobs of one directory. Cheap to share (`Arc<Content>`); all methods block and may be called from many threads.
+#[derive(Debug)]
+pub struct Content {
+    pub(crate) directory: PathBuf,
+    /// How many operations are storing blobs that nothing refers to yet.
+    ingests: Arc<Mutex<usize>>,
+}
 
 /// Why a blob cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -73,21 +79,21 @@ impl Kinded for BlobError {
     }
 }
 
-/// The bytes of a layer's blob, compressed as they were stored.
+/// The bytes of a blob, as they were stored.
 #[derive(Debug)]
-pub struct LayerReader {
+pub struct Reader {
     file: File,
 }
 
-impl Read for LayerReader {
+impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer)
     }
 }
 
-/// Keeps blobs that no image has yet from being removed.
+/// Keeps blobs that nothing refers to yet from being removed.
 #[derive(Debug)]
-pub(crate) struct Ingest(Arc<Mutex<usize>>);
+pub struct Ingest(Arc<Mutex<usize>>);
 
 impl Ingest {
     fn begin(count: &Arc<Mutex<usize>>) -> Self {
@@ -110,7 +116,7 @@ impl Drop for Ingest {
 
 /// A blob in the making; dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub struct Draft {
     path: PathBuf,
     writer: Option<HashWriter<File>>,
 }
@@ -135,18 +141,31 @@ impl Drop for Draft {
     }
 }
 
-impl Store {
-    /// Opens the blob of a layer; what is read is checked by unpacking it against the layer's diff id.
-    pub fn open_layer(&self, layer: &Layer) -> Result<LayerReader, BlobError> {
-        self.open_blob(&layer.blob.digest)
-            .map(|file| LayerReader { file })
+impl Content {
+    pub(crate) fn new(directory: &Path) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            ingests: Arc::default(),
+        }
     }
 
-    pub(crate) fn begin_ingest(&self) -> Ingest {
+    /// Returns the directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Opens a blob to be read as a stream; whoever reads it checks what they read.
+    pub fn reader(&self, digest: &Digest) -> Result<Reader, BlobError> {
+        self.open_blob(digest).map(|file| Reader { file })
+    }
+
+    /// Keeps blobs that nothing refers to yet from being removed, until it is dropped.
+    pub fn begin_ingest(&self) -> Ingest {
         Ingest::begin(&self.ingests)
     }
 
-    pub(crate) fn blob_path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
+    /// Returns where a blob is, if it is there.
+    pub fn blob_path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
         if digest.algorithm() != "sha256" {
             return Err(BlobError::Algorithm {
                 digest: digest.clone(),
@@ -159,7 +178,8 @@ impl Store {
         self.directory.join("blobs").join("sha256")
     }
 
-    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<File, BlobError> {
+    /// Opens the file of a blob.
+    pub fn open_blob(&self, digest: &Digest) -> Result<File, BlobError> {
         let path = self.blob_path(digest)?;
         File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => BlobError::Missing {
@@ -170,7 +190,7 @@ impl Store {
     }
 
     /// Returns the size of a blob.
-    pub(crate) fn blob_size(&self, digest: &Digest) -> Result<u64, BlobError> {
+    pub fn blob_size(&self, digest: &Digest) -> Result<u64, BlobError> {
         let meta = self.open_blob(digest)?.metadata();
         meta.map(|meta| meta.len()).map_err(|source| BlobError::Step {
             doing: "measure",
@@ -179,7 +199,7 @@ impl Store {
     }
 
     /// Returns the content of a document, checked against its digest.
-    pub(crate) fn read_document(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
+    pub fn read_document(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, BlobError> {
         let mut content = Vec::new();
         let mut file = self.open_blob(digest)?.take(limit.saturating_add(1));
         file.read_to_end(&mut content).map_err(|source| BlobError::Step {
@@ -202,7 +222,8 @@ impl Store {
         Ok(content)
     }
 
-    pub(crate) fn draft(&self) -> Result<Draft, BlobError> {
+    /// Begins a blob whose digest is found out by writing it.
+    pub fn draft(&self) -> Result<Draft, BlobError> {
         let name = base::id::random_hex::<16>().map_err(|source| BlobError::Step {
             doing: "name",
             source,
@@ -216,11 +237,7 @@ impl Store {
     }
 
     /// Makes a draft a blob, if it is `expected` or nothing particular is; returns its digest and size.
-    pub(crate) fn store(
-        &self,
-        mut draft: Draft,
-        expected: Option<&Digest>,
-    ) -> Result<(Digest, u64), BlobError> {
+    pub fn store(&self, mut draft: Draft, expected: Option<&Digest>) -> Result<(Digest, u64), BlobError> {
         let step = |doing| move |source| BlobError::Step { doing, source };
         let Some(writer) = draft.writer.take() else {
             return Err(step("finish")(io::Error::from(io::ErrorKind::BrokenPipe)));
@@ -242,7 +259,7 @@ impl Store {
     }
 
     /// Stores a document and returns its descriptor.
-    pub(crate) fn store_document(&self, media_type: &str, content: &[u8]) -> Result<Descriptor, BlobError> {
+    pub fn store_document(&self, media_type: &str, content: &[u8]) -> Result<Descriptor, BlobError> {
         let mut draft = self.draft()?;
         io::Write::write_all(&mut draft, content).map_err(|source| BlobError::Step {
             doing: "write",
@@ -252,9 +269,9 @@ impl Store {
         Ok(Descriptor::new(media_type, digest, size))
     }
 
-    /// Removes every blob that no image needs, unless somebody is storing some just now. The store is locked by the
-    /// caller, who gives the digests that are needed.
-    pub(crate) fn remove_unneeded(&self, needed: &BTreeSet<Digest>) -> Result<(), FileError> {
+    /// Removes every blob that is not needed, unless somebody is storing some just now. The caller keeps what refers
+    /// to blobs from changing, and gives the digests that are needed.
+    pub fn remove_unneeded(&self, needed: &BTreeSet<Digest>) -> Result<(), FileError> {
         let ingests = self.ingests.lock().unwrap_or_else(PoisonError::into_inner);
         if *ingests > 0 {
             return Ok(());
@@ -269,16 +286,11 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what a killed process left: drafts, and blobs that no image needs.
-    pub(crate) fn sweep(&self) -> Result<(), FileError> {
+    /// Removes what a killed process left half written.
+    pub fn sweep(&self) -> Result<(), FileError> {
         let drafts = self.directory.join("ingest");
         for name in names(&drafts)? {
             remove_file(&drafts.join(name))?;
-        }
-        let state = self.lock();
-        // A damaged image may need any of them, and may be healed.
-        if state.damaged.is_empty() {
-            self.remove_unneeded(&state.needed_blobs())?;
         }
         Ok(())
     }
