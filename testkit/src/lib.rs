@@ -16,6 +16,7 @@ pub mod http;
 pub mod image;
 pub mod place;
 pub mod pty;
+pub mod registry;
 pub mod residue;
 pub mod wait;
 

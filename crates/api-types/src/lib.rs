@@ -20,6 +20,7 @@ pub mod image;
 pub mod inspect;
 pub mod mount;
 pub mod network;
+pub mod registry;
 pub mod stats;
 pub mod stream;
 pub mod system;

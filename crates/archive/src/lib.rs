@@ -7,14 +7,17 @@
 //! Start with [`unpack`]; [`TarReader`] is the parser below it and [`TarWriter`] its opposite.
 
 mod compression;
+mod gzip;
 mod entry;
 mod error;
+mod ids;
 mod limits;
 mod reader;
 
 mod header;
 mod pax;
 
+mod pieces;
 mod remove;
 mod target;
 mod unpack;
@@ -24,10 +27,12 @@ mod writer;
 
 pub use compression::{Compression, Decoder};
 pub use entry::{Entry, EntryKind};
+pub use gzip::compress_gzip;
 pub use error::{ReadError, UnpackError};
+pub use ids::{IdRange, IdShift};
 pub use limits::Limits;
-pub use pack::{PackError, PackOptions, PackSummary, Sparse, pack};
+pub use pack::{PackError, PackOptions, PackSummary, Packer, Sparse, attributes, pack};
 pub use reader::TarReader;
 pub use remove::{remove_tree, remove_tree_at};
-pub use unpack::{UnpackOptions, UnpackSummary, Whiteouts, inspect, unpack};
+pub use unpack::{UnpackOptions, UnpackSummary, Whiteouts, inspect, inspect_beside, unpack, unpack_beside};
 pub use writer::TarWriter;

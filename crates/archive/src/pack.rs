@@ -4,21 +4,22 @@
 //! are left out (their mount points are kept as empty directories).
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use base::error::{Kind, Kinded};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, SeekFrom as FdSeek, Stat, fstat, lgetxattr, llistxattr, major, minor,
-    openat, readlinkat, seek, statat,
+    AtFlags, FileType, Mode, OFlags, SeekFrom as FdSeek, Stat, fgetxattr, fstat, lgetxattr, llistxattr,
+    major, minor, openat, readlinkat, seek, statat,
 };
 use rustix::io::Errno;
 
 use crate::entry::{Entry, EntryKind, for_display};
+use crate::ids::IdShift;
 use crate::remove::children;
-use crate::unpack::Whiteouts;
+use crate::unpack::{Whiteouts, is_kept_attribute};
 use crate::writer::TarWriter;
 
 /// Deepest tree that is packed; each level holds one descriptor open.
@@ -70,14 +71,6 @@ pub enum PackError {
         /// Why.
         source: io::Error,
     },
-    /// A file belongs to nobody in the container.
-    #[error("the owner {id} of \"{path}\" is outside of the container's user namespace")]
-    Owner {
-        /// The file.
-        path: String,
-        /// The owner on the host.
-        id: u32,
-    },
     /// The tree is too deep.
     #[error("\"{path}\" lies more than {MAX_DEPTH} directories deep")]
     Depth {
@@ -93,7 +86,7 @@ impl Kinded for PackError {
     fn kind(&self) -> Kind {
         match self {
             Self::Read { source, .. } => base::error::kind_of_io(source),
-            Self::Owner { .. } | Self::Depth { .. } => Kind::Unsupported,
+            Self::Depth { .. } => Kind::Unsupported,
             Self::Write(_) => Kind::Cancelled,
         }
     }
@@ -105,30 +98,30 @@ pub fn pack(
     target: impl Write,
     options: &PackOptions,
 ) -> Result<PackSummary, PackError> {
-    let mut packer = Packer {
-        writer: TarWriter::new(io::BufWriter::with_capacity(128 << 10, target)),
-        options,
-        links: HashMap::new(),
-        summary: PackSummary::default(),
-        device: 0,
+    let ids = match options.owner_base {
+        0 => IdShift::none(),
+        base => IdShift::range(base, 65_536),
     };
     let stat = fstat(directory).map_err(|error| read("look at", b".", error))?;
-    packer.device = stat.st_dev;
-    packer.directory(directory, b".", &stat, 0)?;
-    packer.writer.finish().map_err(PackError::Write)?;
-    Ok(packer.summary)
+    let mut walk = Walk {
+        packer: Packer::new(target, options.sparse),
+        ids,
+        whiteouts: options.whiteouts,
+        device: stat.st_dev,
+    };
+    walk.directory(directory, b".", &stat, 0)?;
+    walk.packer.finish()
 }
 
-struct Packer<'a, W: Write> {
-    writer: TarWriter<io::BufWriter<W>>,
-    options: &'a PackOptions,
-    /// First names of files that have several.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    summary: PackSummary,
+/// A walk over one directory tree.
+struct Walk<W: Write> {
+    packer: Packer<W>,
+    ids: IdShift,
+    whiteouts: Whiteouts,
     device: u64,
 }
 
-impl<W: Write> Packer<'_, W> {
+impl<W: Write> Walk<W> {
     fn directory(
         &mut self,
         directory: BorrowedFd<'_>,
@@ -137,19 +130,14 @@ impl<W: Write> Packer<'_, W> {
         depth: usize,
     ) -> Result<(), PackError> {
         if depth > MAX_DEPTH {
-            return Err(PackError::Depth {
-                path: for_display(path),
-            });
+            return Err(too_deep(path));
         }
-        let mut entry = self.entry(EntryKind::Directory, path, stat)?;
-        let proc_path = format!("/proc/self/fd/{}", directory.as_raw_fd()).into_bytes();
-        let opaque = self.xattrs(&mut entry, &[&proc_path[..], b"/."].concat())?;
-        self.append(&entry, &mut io::empty())?;
+        self.packer.directory(directory, path, stat, &self.ids)?;
         if stat.st_dev != self.device {
             return Ok(());
         }
-        if opaque && depth > 0 {
-            self.whiteout(path, b".wh..opq")?;
+        if depth > 0 && self.whiteouts == Whiteouts::Overlay && is_opaque(directory) {
+            self.packer.opaque(path)?;
         }
         let mut names = children(directory).map_err(|error| read("list", path, error))?;
         names.sort();
@@ -166,90 +154,151 @@ impl<W: Write> Packer<'_, W> {
         name: &CString,
         depth: usize,
     ) -> Result<(), PackError> {
-        let path = match parent {
-            b"." => name.to_bytes().to_vec(),
-            _ => [parent, b"/", name.to_bytes()].concat(),
-        };
-        let failed = |doing| move |error: Errno, path: &[u8]| read(doing, path, error);
+        let path = join(parent, name.to_bytes());
         let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             // A running program took it away.
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(read("look at", &path, error)),
         };
-        let open = |flags| {
-            openat(
-                directory,
-                name,
-                flags | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-        };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
+        match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                let own =
-                    open(OFlags::RDONLY | OFlags::DIRECTORY).map_err(|error| failed("open")(error, &path))?;
-                return self.directory(own.as_fd(), &path, &stat, depth + 1);
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let own = openat(directory, name, flags, Mode::empty())
+                    .map_err(|error| read("open", &path, error))?;
+                self.directory(own.as_fd(), &path, &stat, depth + 1)
             }
+            FileType::CharacterDevice if stat.st_rdev == 0 && self.whiteouts == Whiteouts::Overlay => {
+                self.packer.whiteout(parent, name.to_bytes())
+            }
+            _ => self.packer.file(directory, name, &path, &stat, &self.ids),
+        }
+    }
+}
+
+/// Writes files into an archive, one after the other; which ones, and under which names, is the caller's business.
+///
+/// Paths have no leading slash; `.` is the archive's root, written as `./`.
+#[derive(Debug)]
+pub struct Packer<W: Write> {
+    writer: TarWriter<io::BufWriter<W>>,
+    sparse: Sparse,
+    /// First names of files that have several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    summary: PackSummary,
+}
+
+impl<W: Write> Packer<W> {
+    /// Returns a packer into `target`.
+    pub fn new(target: W, sparse: Sparse) -> Self {
+        Self {
+            writer: TarWriter::new(io::BufWriter::with_capacity(128 << 10, target)),
+            sparse,
+            links: HashMap::new(),
+            summary: PackSummary::default(),
+        }
+    }
+
+    /// Writes the end of the archive.
+    pub fn finish(self) -> Result<PackSummary, PackError> {
+        self.writer.finish().map_err(PackError::Write)?;
+        Ok(self.summary)
+    }
+
+    /// Writes an open directory, without what is in it.
+    pub fn directory(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        path: &[u8],
+        stat: &Stat,
+        ids: &IdShift,
+    ) -> Result<(), PackError> {
+        let mut entry = entry(EntryKind::Directory, path, stat, ids);
+        let own = format!("/proc/self/fd/{}/.", directory.as_raw_fd());
+        entry.xattrs = attributes(own.as_bytes(), path, ids)?;
+        self.append(&entry, &mut io::empty())
+    }
+
+    /// Writes `name` in `parent`, which is no directory, as `path`; a second name of the same file becomes a hard link.
+    /// Sockets are left out and counted.
+    pub fn file(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &CStr,
+        path: &[u8],
+        stat: &Stat,
+        ids: &IdShift,
+    ) -> Result<(), PackError> {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => EntryKind::File,
             FileType::Symlink => EntryKind::Symlink,
             FileType::BlockDevice => EntryKind::BlockDevice,
-            FileType::Fifo => EntryKind::Fifo,
-            FileType::CharacterDevice
-                if stat.st_rdev == 0 && self.options.whiteouts == Whiteouts::Overlay =>
-            {
-                return self.whiteout(parent, name.to_bytes());
-            }
             FileType::CharacterDevice => EntryKind::CharDevice,
+            FileType::Fifo => EntryKind::Fifo,
             _ => {
                 self.summary.skipped_sockets += 1;
                 return Ok(());
             }
         };
-        let mut entry = self.entry(kind, &path, &stat)?;
-        if stat.st_nlink > 1 {
-            match self.links.get(&(stat.st_dev, stat.st_ino)) {
-                Some(first) => {
-                    entry.kind = EntryKind::HardLink;
-                    entry.link.clone_from(first);
-                    return self.append(&entry, &mut io::empty());
-                }
-                None => {
-                    self.links.insert((stat.st_dev, stat.st_ino), path.clone());
-                }
-            }
+        let mut entry = entry(kind, path, stat, ids);
+        let key = (stat.st_dev, stat.st_ino);
+        if stat.st_nlink > 1
+            && let Some(first) = self.links.get(&key)
+        {
+            entry.kind = EntryKind::HardLink;
+            entry.link.clone_from(first);
+            return self.append(&entry, &mut io::empty());
         }
-        let mut proc_path = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-        proc_path.extend_from_slice(name.to_bytes());
-        self.xattrs(&mut entry, &proc_path)?;
+        let mut own = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
+        own.extend_from_slice(name.to_bytes());
         match kind {
             EntryKind::File => {
-                let file =
-                    open(OFlags::RDONLY | OFlags::NONBLOCK).map_err(|error| failed("open")(error, &path))?;
-                self.file(entry, file, &stat)
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let file = match openat(parent, name, flags, Mode::empty()) {
+                    Ok(file) => file,
+                    // A running program took it away.
+                    Err(Errno::NOENT) => return Ok(()),
+                    Err(error) => return Err(read("open", path, error)),
+                };
+                // What was opened counts, not what was there before.
+                let stat = fstat(&file).map_err(|error| read("look at", path, error))?;
+                if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                    return Ok(());
+                }
+                entry.xattrs = attributes(&own, path, ids)?;
+                self.content(entry, file, &stat)?;
             }
             EntryKind::Symlink => {
-                let target =
-                    readlinkat(directory, name, Vec::new()).map_err(|error| failed("read")(error, &path))?;
+                let target = match readlinkat(parent, name, Vec::new()) {
+                    Ok(target) => target,
+                    Err(Errno::NOENT) => return Ok(()),
+                    Err(error) => return Err(read("read", path, error)),
+                };
                 entry.link = target.into_bytes();
-                self.append(&entry, &mut io::empty())
+                entry.xattrs = attributes(&own, path, ids)?;
+                self.append(&entry, &mut io::empty())?;
             }
             _ => {
                 if kind != EntryKind::Fifo {
                     entry.device = (major(stat.st_rdev), minor(stat.st_rdev));
                 }
-                self.append(&entry, &mut io::empty())
+                entry.xattrs = attributes(&own, path, ids)?;
+                self.append(&entry, &mut io::empty())?;
             }
         }
+        if stat.st_nlink > 1 {
+            self.links.insert(key, path.to_vec());
+        }
+        Ok(())
     }
 
-    fn file(&mut self, mut entry: Entry, file: OwnedFd, stat: &Stat) -> Result<(), PackError> {
+    /// Writes a regular file that is known by its open descriptor.
+    fn content(&mut self, mut entry: Entry, file: OwnedFd, stat: &Stat) -> Result<(), PackError> {
         entry.size = u64::try_from(stat.st_size).unwrap_or(0);
-        let path = entry.path.clone();
         let allocated = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if self.options.sparse == Sparse::Keep && allocated < entry.size {
+        if self.sparse == Sparse::Keep && allocated < entry.size {
             entry.sparse =
-                pieces(&file, entry.size).map_err(|error| read("find the holes of", &path, error))?;
+                pieces(&file, entry.size).map_err(|error| read("find the holes of", &entry.path, error))?;
         }
         self.summary.content_bytes += entry.stored_size();
         let file = File::from(file);
@@ -259,94 +308,101 @@ impl<W: Write> Packer<'_, W> {
                 let mut content = file.take(entry.size).chain(io::repeat(0));
                 self.append(&entry, &mut content)
             }
-            Some(map) => self.append(
-                &entry,
-                &mut Pieces {
+            Some(map) => {
+                let pieces = Pieces {
                     file,
                     map,
                     at: 0,
                     done: 0,
-                },
-            ),
-        }
-    }
-
-    fn entry(&self, kind: EntryKind, path: &[u8], stat: &Stat) -> Result<Entry, PackError> {
-        let path = match (kind, path) {
-            (EntryKind::Directory, b".") => b"./".to_vec(),
-            (EntryKind::Directory, path) => [path, b"/"].concat(),
-            (_, path) => path.to_vec(),
-        };
-        let base = self.options.owner_base;
-        let owner = |id: u32| {
-            let fits = base == 0 || id.checked_sub(base).is_some_and(|own| own < 65_536);
-            if fits {
-                Ok(id.wrapping_sub(base))
-            } else {
-                Err(PackError::Owner {
-                    path: for_display(&path),
-                    id,
-                })
-            }
-        };
-        let (uid, gid) = (owner(stat.st_uid)?, owner(stat.st_gid)?);
-        let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
-        (entry.uid, entry.gid) = (uid, gid);
-        entry.mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
-        Ok(entry)
-    }
-
-    /// Reads the attributes that `unpack` keeps; returns whether the directory is opaque.
-    fn xattrs(&self, entry: &mut Entry, path: &[u8]) -> Result<bool, PackError> {
-        let failed = |error| read("read the attributes of", &entry.path, error);
-        let mut names = vec![0u8; 64 << 10];
-        let length = match llistxattr(path, &mut names[..]) {
-            Ok(length) => length,
-            Err(Errno::OPNOTSUPP) => return Ok(false),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut found = Vec::new();
-        let mut opaque = false;
-        for name in names[..length]
-            .split(|&byte| byte == 0)
-            .filter(|name| !name.is_empty())
-        {
-            if name == b"trusted.overlay.opaque" {
-                opaque = self.options.whiteouts == Whiteouts::Overlay;
-            }
-            let kept = matches!(
-                name,
-                b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
-            ) || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay."));
-            if !kept {
-                continue;
-            }
-            let mut value = vec![0u8; 64 << 10];
-            match lgetxattr(path, name, &mut value[..]) {
-                Ok(length) => {
-                    value.truncate(length);
-                    found.push((name.to_vec(), value));
-                }
-                Err(Errno::NODATA) => {}
-                Err(error) => return Err(failed(error)),
+                };
+                self.append(&entry, &mut pieces.chain(io::repeat(0)))
             }
         }
-        found.sort();
-        entry.xattrs = found;
-        Ok(opaque)
     }
 
-    fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<(), PackError> {
-        let path = match parent {
-            b"." => [b".wh.", name].concat(),
-            _ => [parent, b"/.wh.", name].concat(),
-        };
+    /// Says that `name` in the directory `parent` is gone.
+    pub fn whiteout(&mut self, parent: &[u8], name: &[u8]) -> Result<(), PackError> {
+        let path = join(parent, &[b".wh.", name].concat());
         self.append(&Entry::new(path, EntryKind::File, 0o600), &mut io::empty())
+    }
+
+    /// Says that everything that lower layers have in the directory `path` is gone.
+    pub fn opaque(&mut self, path: &[u8]) -> Result<(), PackError> {
+        self.whiteout(path, b".wh..opq")
     }
 
     fn append(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<(), PackError> {
         self.summary.entries += 1;
         self.writer.append(entry, content).map_err(PackError::Write)
+    }
+}
+
+fn entry(kind: EntryKind, path: &[u8], stat: &Stat, ids: &IdShift) -> Entry {
+    let path = match kind {
+        EntryKind::Directory => [path, b"/"].concat(),
+        _ => path.to_vec(),
+    };
+    let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
+    (entry.uid, entry.gid) = (ids.user_inside(stat.st_uid), ids.group_inside(stat.st_gid));
+    entry.mtime = (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    entry
+}
+
+/// Returns the attributes of a file that layers may have, as they are inside of the container; sorted. `own` is how to
+/// get at the file, `path` what to call it.
+pub fn attributes(own: &[u8], path: &[u8], ids: &IdShift) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PackError> {
+    let failed = |error| read("read the attributes of", path, error);
+    let mut names = [0u8; 4096];
+    let mut long = Vec::new();
+    let names = match llistxattr(own, &mut names[..]) {
+        Ok(length) => &names[..length],
+        Err(Errno::OPNOTSUPP | Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::RANGE) => {
+            long.resize(64 << 10, 0);
+            let length = llistxattr(own, &mut long[..]).map_err(failed)?;
+            &long[..length]
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = Vec::new();
+    for name in names
+        .split(|&byte| byte == 0)
+        .filter(|name| is_kept_attribute(name))
+    {
+        let mut value = vec![0u8; 64 << 10];
+        match lgetxattr(own, name, &mut value[..]) {
+            Ok(length) => {
+                value.truncate(length);
+                if let Some(value) = ids.attribute_inside(name, value) {
+                    found.push((name.to_vec(), value));
+                }
+            }
+            Err(Errno::NODATA | Errno::NOENT) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_opaque(directory: BorrowedFd<'_>) -> bool {
+    let mut value = [0u8; 2];
+    matches!(
+        fgetxattr(directory, "trusted.overlay.opaque", &mut value[..]),
+        Ok(1) if value[0] == b'y'
+    )
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    match parent {
+        b"" | b"." => name.to_vec(),
+        _ => [parent, b"/", name].concat(),
+    }
+}
+
+fn too_deep(path: &[u8]) -> PackError {
+    PackError::Depth {
+        path: for_display(path),
     }
 }
 

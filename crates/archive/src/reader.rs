@@ -5,7 +5,7 @@
 //! its kin), the archive is refused: a size on a member that has no content, a name given twice with two values, a
 //! lone zero block, an extension header of an extension header, a size that does not fit.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::entry::{Entry, EntryKind};
 use crate::error::ReadError;
@@ -365,6 +365,42 @@ impl<R: Read> TarReader<R> {
         }
         entry.size = size;
         entry.sparse = Some(map);
+        Ok(())
+    }
+}
+
+impl<R: BufRead> TarReader<R> {
+    /// Gives the next `bytes` of the present member's content to `take`, piece by piece and without a copy.
+    pub(crate) fn take_content(
+        &mut self,
+        bytes: u64,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let cut_off = || io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off");
+        let mut left = bytes;
+        if left > self.remaining {
+            return Err(cut_off());
+        }
+        while left > 0 {
+            let piece = match self.source.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if piece.is_empty() {
+                return Err(cut_off());
+            }
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            take(&piece[..length])?;
+            self.source.consume(length);
+            let length = to_u64(length);
+            left -= length;
+            self.remaining -= length;
+            self.offset += length;
+            if self.offset > self.limits.stream_bytes {
+                let error = limit("bytes", self.limits.stream_bytes);
+                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            }
+        }
         Ok(())
     }
 }

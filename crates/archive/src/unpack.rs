@@ -13,7 +13,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::fd::BorrowedFd;
 
 use oci::Digest;
@@ -23,8 +23,10 @@ use crate::compression::{Compression, Decoder};
 use crate::entry::{Entry, EntryKind, for_display};
 use crate::error::{ReadError, UnpackError};
 use crate::limits::Limits;
+use crate::pieces::{Pieces, pieces};
 use crate::reader::TarReader;
 use place::Unpacker;
+pub(crate) use place::is_kept as is_kept_attribute;
 
 /// What to do with whiteouts (`.wh.NAME`, `.wh..wh..opq`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,47 +85,141 @@ pub fn unpack(
     target: BorrowedFd<'_>,
     options: &UnpackOptions,
 ) -> Result<UnpackSummary, UnpackError> {
-    let (mut tar, compression) = open(reader, options.limits)?;
-    let mut unpacker = Unpacker::new(target, options);
-    while let Some(entry) = tar.next_entry()? {
-        let path = Path::parse(&entry, options)?;
-        unpacker.place(&entry, &path, &mut tar)?;
-    }
-    let lost_xattrs = unpacker.finish()?;
+    let (decoder, compression) = open(reader)?;
+    let source = BufReader::with_capacity(BUFFER, HashReader::new(decoder));
+    let mut tar = TarReader::new(source, options.limits);
+    let lost_xattrs = place(&mut tar, target, options)?;
+    let counted = Counted::of(&mut tar)?;
+    let (_, diff_id, stream_bytes) = tar.into_inner().into_inner().finish();
     Ok(UnpackSummary {
         lost_xattrs,
-        ..summary(tar, compression)?
+        ..counted.summary(diff_id, stream_bytes, compression)
     })
+}
+
+/// As [`unpack`], with the decompression on a thread of its own: for large archives.
+pub fn unpack_beside(
+    reader: impl Read + Send,
+    target: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<UnpackSummary, UnpackError> {
+    beside(reader, options.limits, |tar| place(tar, target, options))
 }
 
 /// Reads the archive in `reader` as [`unpack`] would for a layer, but writes nothing: finds its digest and size, and
 /// whether it can be read at all.
 pub fn inspect(reader: impl Read, limits: &Limits) -> Result<UnpackSummary, ReadError> {
-    let (mut tar, compression) = open(reader, *limits)?;
+    let (decoder, compression) = open(reader)?;
+    let source = BufReader::with_capacity(BUFFER, HashReader::new(decoder));
+    let mut tar = TarReader::new(source, *limits);
     while tar.next_entry()?.is_some() {}
-    summary(tar, compression)
+    let counted = Counted::of(&mut tar)?;
+    let (_, diff_id, stream_bytes) = tar.into_inner().into_inner().finish();
+    Ok(counted.summary(diff_id, stream_bytes, compression))
 }
 
-type Tar<R> = TarReader<HashReader<Decoder<R>>>;
+/// As [`inspect`], with the decompression on a thread of its own.
+pub fn inspect_beside(reader: impl Read + Send, limits: &Limits) -> Result<UnpackSummary, ReadError> {
+    beside(reader, *limits, |tar| {
+        while tar.next_entry()?.is_some() {}
+        Ok(0)
+    })
+}
 
-fn open<R: Read>(reader: R, limits: Limits) -> Result<(Tar<R>, Compression), ReadError> {
+/// Bytes of the uncompressed stream that are parsed at once.
+const BUFFER: usize = 128 << 10;
+
+type Opened<R> = (Decoder<R>, Compression);
+
+fn open<R: Read>(reader: R) -> Result<Opened<R>, ReadError> {
     let decoder = Decoder::new(reader).map_err(|source| ReadError::Source { offset: 0, source })?;
     let compression = decoder.compression();
-    Ok((TarReader::new(HashReader::new(decoder), limits), compression))
+    Ok((decoder, compression))
 }
 
-fn summary<R: Read>(mut tar: Tar<R>, compression: Compression) -> Result<UnpackSummary, ReadError> {
-    tar.drain()?;
-    let (entries, content_bytes) = (tar.entries(), tar.content_bytes());
-    let (_, diff_id, stream_bytes) = tar.into_inner().finish();
-    Ok(UnpackSummary {
-        diff_id,
-        stream_bytes,
-        content_bytes,
-        entries,
-        lost_xattrs: 0,
-        compression,
+/// Reads an archive that another thread decompresses; `each` goes through its members and returns lost attributes.
+fn beside<E: From<ReadError>>(
+    reader: impl Read + Send,
+    limits: Limits,
+    each: impl FnOnce(&mut TarReader<Pieces>) -> Result<u64, E>,
+) -> Result<UnpackSummary, E> {
+    let (maker, pieces) = pieces();
+    let (told, compression) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || match Decoder::new(reader) {
+            Ok(decoder) => {
+                // Fails when the other side failed and is gone.
+                if told.send(decoder.compression()).is_ok() {
+                    maker.pass_on(decoder);
+                }
+            }
+            Err(error) => maker.pass_on(Failed(Some(error))),
+        });
+        let mut tar = TarReader::new(pieces, limits);
+        let lost_xattrs = each(&mut tar)?;
+        let counted = Counted::of(&mut tar)?;
+        let (diff_id, stream_bytes) = tar.into_inner().finish();
+        let compression = compression.recv().unwrap_or(Compression::Plain);
+        Ok(UnpackSummary {
+            lost_xattrs,
+            ..counted.summary(diff_id, stream_bytes, compression)
+        })
     })
+}
+
+/// A source that could not even be opened.
+struct Failed(Option<std::io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Makes every member of an archive; returns the number of lost attributes.
+fn place<R: BufRead>(
+    tar: &mut TarReader<R>,
+    target: BorrowedFd<'_>,
+    options: &UnpackOptions,
+) -> Result<u64, UnpackError> {
+    let mut unpacker = Unpacker::new(target, options).map_err(|source| UnpackError::Make {
+        doing: "open",
+        path: "/".to_owned(),
+        source,
+    })?;
+    while let Some(entry) = tar.next_entry()? {
+        let path = Path::parse(&entry, options)?;
+        unpacker.place(&entry, &path, tar)?;
+    }
+    unpacker.finish()
+}
+
+/// What a reader counted.
+struct Counted {
+    entries: u64,
+    content_bytes: u64,
+}
+
+impl Counted {
+    /// Reads the archive to the very end of its stream.
+    fn of<R: Read>(tar: &mut TarReader<R>) -> Result<Self, ReadError> {
+        tar.drain()?;
+        Ok(Self {
+            entries: tar.entries(),
+            content_bytes: tar.content_bytes(),
+        })
+    }
+
+    fn summary(self, diff_id: Digest, stream_bytes: u64, compression: Compression) -> UnpackSummary {
+        UnpackSummary {
+            diff_id,
+            stream_bytes,
+            content_bytes: self.content_bytes,
+            entries: self.entries,
+            lost_xattrs: 0,
+            compression,
+        }
+    }
 }
 
 /// Where an entry goes, relative to the target, and what its name means.

@@ -17,8 +17,10 @@ mod command;
 
 mod attachment;
 mod create;
+mod credentials;
 mod demux;
 mod detach_keys;
+mod progress;
 mod signal;
 mod terminal;
 

@@ -1,6 +1,6 @@
 //! Which daemon a command talks to, and how the connection comes about.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use client::{ApiVersion, Client, DEFAULT_SOCKET, Endpoint};
 
@@ -15,6 +15,8 @@ pub(crate) struct Session<'a> {
     is_default: bool,
     /// `DOCKER_API_VERSION`.
     version: Option<ApiVersion>,
+    /// `--config`, else `DOCKER_CONFIG`, else `~/.docker`.
+    config_directory: PathBuf,
     daemon: &'a dyn StartDaemon,
 }
 
@@ -56,8 +58,14 @@ impl<'a> Session<'a> {
             endpoint,
             is_default,
             version,
+            config_directory: config_directory(globals),
             daemon,
         })
+    }
+
+    /// Returns where docker's `config.json` is; neither need exist.
+    pub(crate) fn config_directory(&self) -> &Path {
+        &self.config_directory
     }
 
     /// Returns a client that is connected, after starting a daemon if that is what is wanted.
@@ -81,6 +89,17 @@ impl<'a> Session<'a> {
             None => client.negotiate().await?,
         }
         Ok(client)
+    }
+}
+
+fn config_directory(globals: &Arguments) -> PathBuf {
+    match globals.text("config") {
+        "" => {}
+        directory => return PathBuf::from(directory),
+    }
+    match environment("DOCKER_CONFIG") {
+        Some(directory) => PathBuf::from(directory),
+        None => PathBuf::from(environment("HOME").unwrap_or_else(|| "/".to_owned())).join(".docker"),
     }
 }
 
@@ -114,6 +133,7 @@ mod tests {
             endpoint: Endpoint::Unix(socket.to_owned()),
             is_default,
             version: Some(ApiVersion::NEWEST),
+            config_directory: PathBuf::new(),
             daemon,
         }
     }

@@ -9,7 +9,7 @@ use tokio::io::AsyncRead;
 
 use crate::stream::{JsonStream, Reader};
 use crate::transport::decode;
-use crate::{Client, ClientError, Filters, Query};
+use crate::{Client, ClientError, Filters, Query, RegistryAuth};
 
 /// A tar archive on its way to the daemon.
 pub type Upload = Box<dyn AsyncRead + Send>;
@@ -113,6 +113,17 @@ impl Client {
     /// Returns the layers and instructions that an image was made of, the last first.
     pub async fn image_history(&self, name: &str) -> Result<Vec<HistoryItem>, ClientError> {
         self.get(&Query::new(&["images", name, "history"])).await
+    }
+
+    /// Pushes an image, or with an empty tag every tag of a repository, to the registry in its name.
+    pub async fn push_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        auth: &RegistryAuth,
+    ) -> Result<JsonStream<Progress>, ClientError> {
+        let query = Query::new(&["images", repository, "push"]).with_text("tag", tag);
+        self.progress_with_auth(&query, auth).await
     }
 
     /// Returns a tar archive with the named images as it is written.

@@ -17,7 +17,7 @@ use tokio::io::AsyncRead;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::stream::{Hijacked, JsonStream, Reader, RequestBody, Socket};
-use crate::{ClientError, Endpoint, Query};
+use crate::{ClientError, Endpoint, Query, RegistryAuth};
 
 /// The largest answer that is held in memory at once.
 const LARGEST_ANSWER: usize = 256 << 20;
@@ -265,6 +265,30 @@ impl Client {
         let body = collect(response.into_body(), query.as_str()).await?;
         self.put_back(sender);
         Ok(body)
+    }
+
+    /// Sends a request with credentials for a registry and returns the whole answer.
+    pub(crate) async fn call_with_auth(
+        &self,
+        method: Method,
+        query: &Query,
+        auth: &RegistryAuth,
+    ) -> Result<Bytes, ClientError> {
+        let mut request = self.request(method, query, RequestBody::Done)?;
+        request.headers_mut().extend(auth.header());
+        self.whole(request, query).await
+    }
+
+    /// Sends a `POST` with credentials for a registry and returns the documents of the answer as they arrive.
+    pub(crate) async fn progress_with_auth<T: DeserializeOwned>(
+        &self,
+        query: &Query,
+        auth: &RegistryAuth,
+    ) -> Result<JsonStream<T>, ClientError> {
+        let mut request = self.request(Method::POST, query, RequestBody::Done)?;
+        request.headers_mut().extend(auth.header());
+        let (response, _sender) = self.send(request).await?;
+        Ok(JsonStream::new(response.into_body(), query.as_str().to_owned()))
     }
 
     /// Sends a `GET` and decodes the answer.

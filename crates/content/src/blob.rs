@@ -15,12 +15,19 @@ use oci::Digest;
 use oci::digest::HashWriter;
 use oci::image::Descriptor;
 
+use crate::lease::Leased;
+use crate::partial;
+
 /// The blobs of one directory. Cheap to share (`Arc<Content>`); all methods block and may be called from many threads.
 #[derive(Debug)]
 pub struct Content {
     pub(crate) directory: PathBuf,
     /// How many operations are storing blobs that nothing refers to yet.
     ingests: Arc<Mutex<usize>>,
+    /// The blobs that somebody is fetching: their partial files have one writer.
+    pub(crate) fetching: Arc<Mutex<BTreeSet<Digest>>>,
+    /// What the leases of this process keep.
+    pub(crate) leases: Arc<Mutex<Leased>>,
 }
 
 /// Why a blob cannot be stored or read.
@@ -62,6 +69,12 @@ pub enum BlobError {
         /// The digest.
         digest: Digest,
     },
+    /// Somebody else fetches the blob just now.
+    #[error("blob {digest} is being fetched")]
+    Busy {
+        /// The blob.
+        digest: Digest,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] base::file::FileError),
@@ -73,6 +86,7 @@ impl Kinded for BlobError {
             Self::Missing { .. } => Kind::NotFound,
             Self::Mismatch { .. } | Self::TooLarge { .. } => Kind::Invalid,
             Self::Algorithm { .. } => Kind::Unsupported,
+            Self::Busy { .. } => Kind::Busy,
             Self::Step { source, .. } => base::error::kind_of_io(source),
             Self::File(error) => error.kind(),
         }
@@ -146,6 +160,8 @@ impl Content {
         Self {
             directory: directory.to_owned(),
             ingests: Arc::default(),
+            fetching: Arc::default(),
+            leases: Arc::default(),
         }
     }
 
@@ -174,7 +190,12 @@ impl Content {
         Ok(self.blobs().join(digest.hex()))
     }
 
-    fn blobs(&self) -> PathBuf {
+    /// Returns whether a blob is there.
+    pub fn has_blob(&self, digest: &Digest) -> bool {
+        self.blob_path(digest).is_ok_and(|path| path.is_file())
+    }
+
+    pub(crate) fn blobs(&self) -> PathBuf {
         self.directory.join("blobs").join("sha256")
     }
 
@@ -222,6 +243,11 @@ impl Content {
         Ok(content)
     }
 
+    /// Removes a blob that is found to be damaged, so that it can be had again.
+    pub fn remove_damaged(&self, digest: &Digest) -> Result<(), BlobError> {
+        Ok(remove_file(&self.blob_path(digest)?)?)
+    }
+
     /// Begins a blob whose digest is found out by writing it.
     pub fn draft(&self) -> Result<Draft, BlobError> {
         let name = base::id::random_hex::<16>().map_err(|source| BlobError::Step {
@@ -258,6 +284,16 @@ impl Content {
         Ok((digest, size))
     }
 
+    /// Stores a document whose digest is known.
+    pub fn store_exact(&self, content: &[u8], digest: &Digest) -> Result<(), BlobError> {
+        let mut draft = self.draft()?;
+        io::Write::write_all(&mut draft, content).map_err(|source| BlobError::Step {
+            doing: "write",
+            source,
+        })?;
+        self.store(draft, Some(digest)).map(drop)
+    }
+
     /// Stores a document and returns its descriptor.
     pub fn store_document(&self, media_type: &str, content: &[u8]) -> Result<Descriptor, BlobError> {
         let mut draft = self.draft()?;
@@ -270,15 +306,18 @@ impl Content {
     }
 
     /// Removes every blob that is not needed, unless somebody is storing some just now. The caller keeps what refers
-    /// to blobs from changing, and gives the digests that are needed.
+    /// to blobs from changing, and gives the digests that are needed. What a lease names is kept as well.
     pub fn remove_unneeded(&self, needed: &BTreeSet<Digest>) -> Result<(), FileError> {
         let ingests = self.ingests.lock().unwrap_or_else(PoisonError::into_inner);
         if *ingests > 0 {
             return Ok(());
         }
+        let leases = self.leases();
         let directory = self.blobs();
         for name in names(&directory)? {
-            let is_needed = Digest::from_sha256_hex(&name).is_ok_and(|digest| needed.contains(&digest));
+            let is_needed = Digest::from_sha256_hex(&name).is_ok_and(|digest| {
+                needed.contains(&digest) || leases.has(&digest)
+            });
             if !is_needed {
                 remove_file(&directory.join(name))?;
             }
@@ -286,17 +325,22 @@ impl Content {
         Ok(())
     }
 
-    /// Removes what a killed process left half written.
+    /// Removes what a killed process left half written, but for what a lease keeps so that it can go on.
     pub fn sweep(&self) -> Result<(), FileError> {
+        self.read_leases()?;
+        let leases = self.leases();
         let drafts = self.directory.join("ingest");
         for name in names(&drafts)? {
-            remove_file(&drafts.join(name))?;
+            let is_kept = partial::digest_of(&name).is_some_and(|digest| leases.has(&digest));
+            if !is_kept {
+                remove_file(&drafts.join(name))?;
+            }
         }
         Ok(())
     }
 }
 
-fn names(directory: &Path) -> Result<Vec<String>, FileError> {
+pub(crate) fn names(directory: &Path) -> Result<Vec<String>, FileError> {
     let failed = |error| FileError::new("list", directory, error);
     let mut names = Vec::new();
     for item in std::fs::read_dir(directory).map_err(failed)? {
@@ -307,7 +351,7 @@ fn names(directory: &Path) -> Result<Vec<String>, FileError> {
     Ok(names)
 }
 
-fn remove_file(path: &Path) -> Result<(), FileError> {
+pub(crate) fn remove_file(path: &Path) -> Result<(), FileError> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::new("remove", path, error)),
         _ => Ok(()),

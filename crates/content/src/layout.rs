@@ -40,7 +40,11 @@ impl Content {
 
 /// Makes the directories and files of an empty layout where they are missing.
 fn prepare(directory: &Path) -> Result<(), OpenError> {
-    for path in [directory.join("blobs").join("sha256"), directory.join("ingest")] {
+    for path in [
+        directory.join("blobs").join("sha256"),
+        directory.join("ingest"),
+        directory.join("leases"),
+    ] {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

@@ -9,10 +9,16 @@
 //!   oci-layout             the layout's version
 //!   blobs/sha256/<hex>     complete, verified, synced
 //!   ingest/<random>        blobs in the making; whatever is here at start is thrown away
+//!   ingest/<hex>.part      the first bytes of a blob that comes from elsewhere; kept as long as a lease names it
+//!   leases/<name>          digests that are kept though nothing refers to them yet, one per line
 //! ```
 
 mod blob;
 mod layout;
+mod lease;
+mod partial;
 
 pub use blob::{BlobError, Content, Draft, Ingest, Reader};
 pub use layout::OpenError;
+pub use lease::Lease;
+pub use partial::Partial;

@@ -363,7 +363,7 @@ impl Batch<'_> {
     }
 }
 
-fn statement(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+pub(crate) fn statement(doing: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
     move |source| StoreError::Statement { doing, source }
 }
 

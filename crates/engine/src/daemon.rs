@@ -15,6 +15,7 @@ use crate::config::Ulimit;
 use crate::container::{Container, Exec};
 use crate::files::{self, Layout};
 use crate::host::Host;
+use crate::registries::Registries;
 use crate::registry::Registry;
 use crate::seccomp_cache::FilterCache;
 use crate::system::EventHub;
@@ -52,6 +53,10 @@ pub struct EngineConfig {
     pub shim_executable: PathBuf,
     /// Arguments that make it the zygote; the zygote's protocol fixes them, so this is for messages only.
     pub shim_arguments: Vec<String>,
+    /// Registries (`host[:port]` or networks) that are spoken to without TLS, or without checking it.
+    pub insecure_registries: Vec<String>,
+    /// URLs of registries that are asked before Docker Hub.
+    pub registry_mirrors: Vec<String>,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Whether this is a debugging daemon, shown by info.
@@ -107,6 +112,8 @@ pub struct Engine {
     pub(crate) images: image::Store,
     pub(crate) volumes: volume::Volumes,
     pub(crate) registry: Registry,
+    /// How image registries are spoken to.
+    pub(crate) registries: Registries,
     pub(crate) filters: FilterCache,
     pub(crate) events: EventHub,
     pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
@@ -171,6 +178,7 @@ impl Engine {
             images,
             volumes,
             registry: Registry::default(),
+            registries: Registries::new(&config),
             filters,
             events: EventHub::new(),
             execs: Mutex::default(),

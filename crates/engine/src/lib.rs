@@ -14,6 +14,7 @@ mod files;
 mod host;
 mod names;
 mod recover;
+mod registries;
 mod registry;
 mod seccomp_cache;
 mod signal;
@@ -25,6 +26,7 @@ pub mod system;
 pub mod volume;
 
 pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
+pub use ::registry::client::Credentials;
 pub use spec::{Ids, config};
 
 #[cfg(test)]

@@ -109,6 +109,7 @@ async fn resume(engine: Arc<Engine>, container: Arc<Container>, state: StateReco
         };
         container::ask(&engine, &container, |reply| Command::Adopt(found, reply)).await;
     }
+    container::thaw_left_over(&engine, &container).await;
     if starts_with_daemon(&container) {
         let (sender, _receiver) = tokio::sync::oneshot::channel();
         // Not waited for: the daemon answers while its containers start.

@@ -49,6 +49,8 @@ impl Sandbox {
             no_new_privileges: false,
             shim_executable: "/bin/true".into(),
             shim_arguments: Vec::new(),
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
             labels: Vec::new(),
             debug: false,
         })

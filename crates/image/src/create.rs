@@ -140,7 +140,8 @@ impl Store {
         self.adopt(&manifest, &sizes, names)
     }
 
-    /// Makes the manifest in the store an image with these names; one that is there already keeps its others.
+    /// Makes the manifest in the store an image with these names, which may have tags or digests; one that is there
+    /// already keeps its others.
     pub(crate) fn adopt(
         &self,
         manifest: &Descriptor,
@@ -158,7 +159,11 @@ impl Store {
             .clone();
         let now = Timestamp::now();
         for name in names {
-            changed.set_tag(&id, &name.clone().with_default_tag(), now);
+            if name.digest().is_some() {
+                changed.set_digest(&id, name);
+            } else {
+                changed.set_tag(&id, &name.clone().with_default_tag(), now);
+            }
         }
         let made = changed.images.get(&id).cloned().unwrap_or(present);
         self.replace(&mut state, changed)?;

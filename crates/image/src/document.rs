@@ -13,9 +13,9 @@ pub(crate) const MAX_MANIFEST: u64 = 4 << 20;
 /// Largest configuration in bytes.
 pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 /// Most layers of an image: what overlay can mount.
-const MAX_LAYERS: usize = 500;
+pub(crate) const MAX_LAYERS: usize = 500;
 /// Deepest nesting of indexes.
-const MAX_INDEX_DEPTH: usize = 3;
+pub(crate) const MAX_INDEX_DEPTH: usize = 3;
 
 /// Why a document is no image.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +159,8 @@ pub(crate) fn read_image(
         id,
         manifest: Descriptor::new(&descriptor.media_type, digest.clone(), descriptor.size),
         tags: Vec::new(),
+        parent: None,
+        digests: Vec::new(),
         created: created.unwrap_or(Timestamp::NEVER),
         size: layers.iter().map(|layer| layer.size).sum(),
         config,

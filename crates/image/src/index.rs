@@ -19,8 +19,13 @@ use crate::store::{Image, OpenError, Problem, State, Store, Tag};
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// When the name was given.
 const TAGGED: &str = "io.berth.image.tagged";
+/// The repositories that the image came from or went to, each with its digest there, joined by commas.
+const DIGESTS: &str = "io.berth.image.repo-digests";
 /// The content sizes of the layers in bytes, lowest first, joined by commas.
 const SIZES: &str = "io.berth.image.layer-sizes";
+
+/// The id of the image that it was committed from.
+const PARENT: &str = "io.berth.image.parent";
 
 /// Largest index in bytes: some hundred thousand names.
 const MAX_INDEX: u64 = 256 << 20;
@@ -73,6 +78,17 @@ fn add(store: &Store, state: &mut State, descriptor: &Descriptor) -> Result<(), 
             id
         }
     };
+    for reference in descriptor.annotations.get(DIGESTS).iter().flat_map(|text| text.split(',')) {
+        let reference = Reference::parse(reference).map_err(|error| print(&error))?;
+        if reference.digest().is_some() {
+            state.set_digest(&id, &reference);
+        }
+    }
+    if let Some(parent) = descriptor.annotations.get(PARENT)
+        && let Ok(parent) = parent.parse()
+    {
+        state.set_parent(&id, &parent);
+    }
     if let Some(name) = descriptor.annotations.get(REF_NAME) {
         let reference = Reference::parse(name)
             .map_err(|error| print(&error))?
@@ -105,6 +121,15 @@ fn descriptor(image: &Image, tag: Option<&Tag>) -> Descriptor {
     let sizes: Vec<String> = image.layers.iter().map(|layer| layer.size.to_string()).collect();
     if !sizes.is_empty() {
         descriptor.annotations.insert(SIZES.to_owned(), sizes.join(","));
+    }
+    if !image.digests.is_empty() {
+        let digests: Vec<String> = image.digests.iter().map(Reference::to_string).collect();
+        descriptor.annotations.insert(DIGESTS.to_owned(), digests.join(","));
+    }
+    if let Some(parent) = &image.parent {
+        descriptor
+            .annotations
+            .insert(PARENT.to_owned(), parent.to_string());
     }
     if let Some(tag) = tag {
         descriptor

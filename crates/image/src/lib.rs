@@ -11,7 +11,10 @@ mod store;
 mod document;
 mod index;
 
+pub mod policy;
+
 mod change;
+mod commit;
 mod create;
 mod elf;
 mod import;
@@ -19,9 +22,11 @@ mod libraries;
 mod list;
 mod load;
 mod pack;
+pub mod pull;
 mod remove;
 mod resolve;
 mod save;
+mod sink;
 mod tag;
 mod words;
 
@@ -29,6 +34,7 @@ mod words;
 mod tests;
 
 pub use change::ChangeError;
+pub use commit::{CommitError, CommitOptions, LayerDraft};
 pub use content::{BlobError, Reader as LayerReader};
 pub use create::{CreateError, NewImage, NewLayer};
 pub use import::{ImportError, ImportOptions};
@@ -37,5 +43,6 @@ pub use pack::{PackError, PackOptions};
 pub use remove::{ImageUser, Removal, RemoveError, RemoveOptions, Removed};
 pub use resolve::ResolveError;
 pub use save::SaveError;
+pub use sink::{LayerSink, Pin, SinkError, StagedLayer};
 pub use store::{Image, Layer, OpenError, Problem, Store, Tag};
 pub use tag::TagError;

@@ -15,6 +15,8 @@ use crate::store::{Image, State, Store};
 pub struct RemoveOptions {
     /// Also when there are other names or stopped containers.
     pub force: bool,
+    /// Also the images that it was committed from, if nothing else needs them.
+    pub prune: bool,
 }
 
 /// A container made from an image.
@@ -31,8 +33,10 @@ pub struct ImageUser {
 pub enum Removal {
     /// A name was taken away (`Untagged`), as Docker prints it.
     Untagged(String),
-    /// An image or a layer was deleted (`Deleted`), by its digest.
-    Deleted(Digest),
+    /// An image was deleted (`Deleted`), by its id.
+    Image(Digest),
+    /// A layer was deleted (`Deleted`), by its chain id.
+    Layer(Digest),
 }
 
 /// What was done.
@@ -101,111 +105,245 @@ impl Store {
     ) -> Result<Removed, RemoveError> {
         let mut state = self.lock();
         let image = state.resolve(name)?;
-        let users = users(&image.id);
-        let mut removed = Removed {
-            image: Some(image.id.clone()),
-            ..Removed::default()
+        let mut work = Work {
+            state: state.clone(),
+            users,
+            removed: Removed {
+                image: Some(image.id.clone()),
+                ..Removed::default()
+            },
         };
-        let mut changed = state.clone();
-        let by_name = named_tag(&image, name);
-        if let Some(reference) = &by_name {
-            if image.tags.len() == 1
-                && !options.force
-                && let Some(user) = users.first()
-            {
-                return Err(RemoveError::NameInUse {
-                    name: name.to_owned(),
-                    container: user.container.short().to_owned(),
-                    image: image.id.short().to_owned(),
-                });
+        let quiet = match named_reference(&image, name) {
+            Some(reference) => {
+                if !options.force
+                    && is_single(&image)
+                    && let Some(user) = users(&image.id).first()
+                {
+                    return Err(RemoveError::NameInUse {
+                        name: name.to_owned(),
+                        container: user.container.short().to_owned(),
+                        image: image.id.short().to_owned(),
+                    });
+                }
+                work.untag_with_digests(&image.id, &reference);
+                true
             }
-            untag(&mut changed, &image.id, reference, &mut removed);
-            // Docker goes on to delete the image with its last name, but not from under a running container.
-            if image.tags.len() > 1 || users.iter().any(|user| user.running) {
-                self.replace(&mut state, changed)?;
-                return Ok(removed);
+            None => {
+                if is_single(&image) {
+                    if let Some(conflict) = work.conflict(&image, options.force, Names::Ignored) {
+                        return Err(conflict.error);
+                    }
+                    work.untag_all(&image.id);
+                }
+                false
             }
-        } else {
-            check(&image, options, &users)?;
-            for tag in &image.tags {
-                untag(&mut changed, &image.id, &tag.reference, &mut removed);
-            }
-        }
-        changed.images.remove(&image.id);
-        removed.removals.push(Removal::Deleted(image.id.clone()));
-        let kept: BTreeSet<&ChainId> = changed
+        };
+        let has_names = work
+            .state
             .images
-            .values()
-            .flat_map(|image| image.layers.iter().map(|layer| &layer.chain_id))
-            .collect();
-        for layer in image
-            .layers
-            .iter()
-            .rev()
-            .filter(|layer| !kept.contains(&layer.chain_id))
-        {
-            removed
-                .removals
-                .push(Removal::Deleted(layer.chain_id.digest().clone()));
-            removed.orphaned_layers.push(layer.chain_id.clone());
+            .get(&image.id)
+            .is_some_and(|image| has_references(image));
+        if !(quiet && has_names) {
+            work.delete(&image.id, options.force, quiet)?;
+            if options.prune {
+                work.prune_parents(image.parent.as_ref());
+            }
         }
+        let Work {
+            state: changed,
+            removed,
+            ..
+        } = work;
+        let deleted = removed
+            .removals
+            .iter()
+            .any(|removal| matches!(removal, Removal::Image(_)));
         self.replace(&mut state, changed)?;
-        if state.damaged.is_empty() {
+        if deleted && state.damaged.is_empty() {
             self.content.remove_unneeded(&state.needed_blobs())?;
         }
         Ok(removed)
     }
 }
 
-/// Returns which of the image's names the user gave; none if it was given by id.
-fn named_tag(image: &Image, name: &str) -> Option<Reference> {
-    let reference = Reference::parse(name).ok()?.with_default_tag();
-    image
-        .tags
-        .iter()
-        .map(|tag| &tag.reference)
-        .find(|own| **own == reference)
-        .cloned()
+/// Whether an image's own names are in the way of its removal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Names {
+    /// They are: without `force` it must have none.
+    Count,
+    /// They go with it.
+    Ignored,
 }
 
-fn untag(state: &mut State, id: &Digest, reference: &Reference, removed: &mut Removed) {
-    if let Some(image) = state.images.get_mut(id) {
-        let mut changed = Image::clone(image);
-        changed.tags.retain(|tag| tag.reference != *reference);
-        *image = Arc::new(changed);
-    }
-    removed.removals.push(Removal::Untagged(reference.familiar()));
+/// What forbids to delete an image.
+struct Conflict {
+    error: RemoveError,
+    /// Whether it is a container.
+    used: bool,
 }
 
-/// Checks what forbids to delete an image that was given by its id.
-fn check(image: &Image, options: &RemoveOptions, users: &[ImageUser]) -> Result<(), RemoveError> {
-    let conflict = |forcible, reason| RemoveError::Conflict {
-        image: image.id.short().to_owned(),
-        forcible,
-        reason,
-    };
-    if let Some(user) = users.iter().find(|user| user.running) {
-        let reason = format!(
-            "image is being used by running container {}",
-            user.container.short()
-        );
-        return Err(conflict(false, reason));
+/// A removal under way, on a copy of the state.
+struct Work<'a> {
+    state: State,
+    users: &'a dyn Fn(&Digest) -> Vec<ImageUser>,
+    removed: Removed,
+}
+
+impl Work<'_> {
+    /// Takes a name away; with the last tag of a repository go its digests.
+    fn untag_with_digests(&mut self, id: &Digest, reference: &Reference) {
+        self.untag(id, reference);
+        if reference.digest().is_some() {
+            return;
+        }
+        let Some(image) = self.state.images.get(id).cloned() else {
+            return;
+        };
+        let repository = reference.repository();
+        let same = |other: &Reference| other.repository() == repository;
+        if image.tags.iter().any(|tag| same(&tag.reference)) {
+            return;
+        }
+        for digest in image.digests.iter().filter(|digest| same(digest)) {
+            self.untag(id, digest);
+        }
     }
-    if options.force {
-        return Ok(());
+
+    fn untag_all(&mut self, id: &Digest) {
+        let Some(image) = self.state.images.get(id).cloned() else {
+            return;
+        };
+        for reference in references(&image) {
+            self.untag(id, reference);
+        }
     }
-    if image.tags.len() > 1 {
-        return Err(conflict(
-            true,
-            "image is referenced in multiple repositories".to_owned(),
-        ));
+
+    fn untag(&mut self, id: &Digest, reference: &Reference) {
+        if let Some(image) = self.state.images.get_mut(id) {
+            let mut changed = Image::clone(image);
+            changed.tags.retain(|tag| tag.reference != *reference);
+            changed.digests.retain(|own| own != reference);
+            *image = Arc::new(changed);
+        }
+        self.removed
+            .removals
+            .push(Removal::Untagged(reference.familiar()));
     }
-    if let Some(user) = users.first() {
+
+    /// Deletes an image with all its names and the layers that no other image has. With `quiet`, an image that is needed
+    /// stays and nobody is told.
+    fn delete(&mut self, id: &Digest, force: bool, quiet: bool) -> Result<(), RemoveError> {
+        let Some(image) = self.state.images.get(id).cloned() else {
+            return Ok(());
+        };
+        if let Some(conflict) = self.conflict(&image, force, Names::Count) {
+            let is_dangling = !has_references(&image) && self.state.children(id).next().is_none();
+            return if quiet && (!is_dangling || conflict.used) {
+                Ok(())
+            } else {
+                Err(conflict.error)
+            };
+        }
+        self.untag_all(id);
+        self.state.images.remove(id);
+        self.removed.removals.push(Removal::Image(id.clone()));
+        let kept: BTreeSet<&ChainId> = self
+            .state
+            .images
+            .values()
+            .flat_map(|image| image.layers.iter().map(|layer| &layer.chain_id))
+            .collect();
+        let gone = image.layers.iter().rev().map(|layer| &layer.chain_id);
+        for layer in gone.filter(|layer| !kept.contains(layer)) {
+            let removal = Removal::Layer(layer.digest().clone());
+            self.removed.removals.push(removal);
+            self.removed.orphaned_layers.push(layer.clone());
+        }
+        Ok(())
+    }
+
+    /// Deletes the images that a deleted one was committed from, up to the first that is needed.
+    fn prune_parents(&mut self, parent: Option<&Digest>) {
+        let mut next = parent.cloned();
+        while let Some(id) = next {
+            let Some(parent) = self.state.images.get(&id).map(|image| image.parent.clone()) else {
+                return;
+            };
+            // The child may be there still, because a container runs.
+            if self.delete(&id, false, true).is_err() || self.state.images.contains_key(&id) {
+                return;
+            }
+            next = parent;
+        }
+    }
+
+    /// Returns what forbids to delete an image, in Docker's order.
+    fn conflict(&self, image: &Image, force: bool, names: Names) -> Option<Conflict> {
+        let conflict = |forcible, used, reason| {
+            let error = RemoveError::Conflict {
+                image: image.id.short().to_owned(),
+                forcible,
+                reason,
+            };
+            Some(Conflict { error, used })
+        };
+        if self.state.children(&image.id).next().is_some() {
+            return conflict(false, false, "image has dependent child images".to_owned());
+        }
+        let users = (self.users)(&image.id);
+        if let Some(user) = users.iter().find(|user| user.running) {
+            let reason = format!(
+                "image is being used by running container {}",
+                user.container.short()
+            );
+            return conflict(false, true, reason);
+        }
+        if force {
+            return None;
+        }
+        if names == Names::Count && has_references(image) {
+            let reason = "image is referenced in multiple repositories".to_owned();
+            return conflict(true, false, reason);
+        }
+        let user = users.first()?;
         let reason = format!(
             "image is being used by stopped container {}",
             user.container.short()
         );
-        return Err(conflict(true, reason));
+        conflict(true, true, reason)
     }
-    Ok(())
+}
+
+fn references(image: &Image) -> impl Iterator<Item = &Reference> {
+    image.tags.iter().map(|tag| &tag.reference).chain(&image.digests)
+}
+
+fn has_references(image: &Image) -> bool {
+    references(image).next().is_some()
+}
+
+/// Returns whether an image has one name at most, and digests of that repository only.
+fn is_single(image: &Image) -> bool {
+    if references(image).count() <= 1 {
+        return true;
+    }
+    let one = match image.tags.as_slice() {
+        [] => image.digests.first(),
+        [tag] => Some(&tag.reference),
+        _ => return false,
+    };
+    let Some(one) = one else { return true };
+    image
+        .digests
+        .iter()
+        .all(|digest| digest.repository() == one.repository())
+}
+
+/// Returns which of the image's names the user gave; none if it was given by id.
+fn named_reference(image: &Image, name: &str) -> Option<Reference> {
+    let given = Reference::parse(name).ok()?;
+    let tagged = given.clone().with_default_tag();
+    references(image)
+        .find(|own| **own == given || **own == tagged)
+        .cloned()
 }

@@ -69,7 +69,10 @@ impl State {
             Some(digest) => {
                 let is_it = image.manifest.digest == *digest || image.id == *digest;
                 let repository = reference.repository();
-                is_it
+                let is_known = |own: &Reference| {
+                    own.digest() == Some(digest) && own.repository() == repository
+                };
+                image.digests.iter().any(is_known) || is_it
                     && image
                         .tags
                         .iter()

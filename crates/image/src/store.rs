@@ -48,6 +48,11 @@ pub struct Image {
     pub manifest: Descriptor,
     /// Its names, sorted; none for a dangling image.
     pub tags: Vec<Tag>,
+    /// Repositories that it came from or went to, each with the digest that it has there, sorted: the manifest's, or that
+    /// of an index that names it.
+    pub digests: Vec<Reference>,
+    /// The image that it was committed from, as long as that is here.
+    pub parent: Option<Digest>,
     /// When it was made.
     pub created: Timestamp,
     /// Its configuration.
@@ -93,9 +98,9 @@ impl Image {
         self.tags.iter().map(|tag| tag.reference.familiar()).collect()
     }
 
-    /// Returns the names with digests as Docker prints them (`RepoDigests`): empty until images come from registries.
+    /// Returns the names with digests as Docker prints them (`RepoDigests`).
     pub fn repo_digests(&self) -> Vec<String> {
-        Vec::new()
+        self.digests.iter().map(Reference::familiar).collect()
     }
 
     /// Returns when the image was last given a name (`Metadata.LastTagTime`), or never.
@@ -179,6 +184,22 @@ impl Store {
         Ok(())
     }
 
+    /// Records from which image `id` was committed, and returns it.
+    pub(crate) fn set_parent(&self, id: &Digest, parent: &Digest) -> Result<Arc<Image>, BlobError> {
+        let mut state = self.lock();
+        let mut changed = state.clone();
+        changed.set_parent(id, parent);
+        let image = changed.images.get(id).cloned();
+        let image = image.ok_or_else(|| BlobError::Missing { digest: id.clone() })?;
+        self.replace(&mut state, changed)?;
+        Ok(image)
+    }
+
+    /// Returns whether an image was committed from this one.
+    pub fn has_children(&self, id: &Digest) -> bool {
+        self.lock().children(id).next().is_some()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // A change is built aside and put in place whole, so a panic elsewhere left nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -193,6 +214,46 @@ impl Store {
 }
 
 impl State {
+    /// Records that the image is known as `reference`, a repository with a digest; another image loses it.
+    pub(crate) fn set_digest(&mut self, id: &Digest, reference: &Reference) {
+        for image in self.images.values_mut() {
+            let has = image.digests.contains(reference);
+            if has != (image.id == *id) {
+                let mut changed = Image::clone(image);
+                if has {
+                    changed.digests.retain(|own| own != reference);
+                } else {
+                    changed.digests.push(reference.clone());
+                    changed.digests.sort();
+                }
+                *image = Arc::new(changed);
+            }
+        }
+    }
+
+    /// Records from which image `id` was committed; what would make a circle is not recorded.
+    pub(crate) fn set_parent(&mut self, id: &Digest, parent: &Digest) {
+        let mut above = Some(parent);
+        while let Some(next) = above {
+            if next == id {
+                return;
+            }
+            above = self.images.get(next).and_then(|image| image.parent.as_ref());
+        }
+        if let Some(image) = self.images.get_mut(id) {
+            let mut changed = Image::clone(image);
+            changed.parent = Some(parent.clone());
+            *image = Arc::new(changed);
+        }
+    }
+
+    /// Returns the images that were committed from `id`.
+    pub(crate) fn children<'a>(&'a self, id: &'a Digest) -> impl Iterator<Item = &'a Arc<Image>> {
+        self.images
+            .values()
+            .filter(move |image| image.parent.as_ref() == Some(id))
+    }
+
     /// Gives `reference` to the image `id`, taking it from another image.
     pub(crate) fn set_tag(&mut self, id: &Digest, reference: &Reference, tagged: Timestamp) {
         for image in self.images.values_mut() {

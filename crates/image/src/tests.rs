@@ -587,7 +587,16 @@ fn images_are_removed_by_dockers_rules() {
             }]
         }
     };
-    let (soft, force) = (RemoveOptions { force: false }, RemoveOptions { force: true });
+    let (soft, force) = (
+        RemoveOptions {
+            force: false,
+            prune: true,
+        },
+        RemoveOptions {
+            force: true,
+            prune: true,
+        },
+    );
     let image = store.import(&layer[..], &options(Some("one"))).unwrap();
     store.tag("one", &name("two")).unwrap();
     let id = image.id.to_string();
@@ -636,7 +645,7 @@ fn images_are_removed_by_dockers_rules() {
         removed.removals,
         [
             Removal::Untagged("one:latest".to_owned()),
-            Removal::Deleted(image.id.clone())
+            Removal::Image(image.id.clone())
         ]
     );
     assert!(removed.orphaned_layers.is_empty());
@@ -727,7 +736,14 @@ fn rivals_do_not_take_each_others_blobs() {
                     store.open_layer(&image.layers[0]).unwrap();
                     if round % 2 == 0 {
                         store
-                            .remove(&name, &RemoveOptions { force: false }, &|_| Vec::new())
+                            .remove(
+                                &name,
+                                &RemoveOptions {
+                                    force: false,
+                                    prune: true,
+                                },
+                                &|_| Vec::new(),
+                            )
                             .unwrap();
                     }
                 }
@@ -740,9 +756,14 @@ fn rivals_do_not_take_each_others_blobs() {
     assert_eq!(store.list().len(), 20);
     for image in store.list() {
         store
-            .remove(image.id.as_str(), &RemoveOptions { force: false }, &|_| {
-                Vec::new()
-            })
+            .remove(
+                image.id.as_str(),
+                &RemoveOptions {
+                    force: false,
+                    prune: true,
+                },
+                &|_| Vec::new(),
+            )
             .unwrap();
     }
     assert_eq!(blobs(temporary.path()), 0);

@@ -41,6 +41,13 @@ pub(crate) struct Identity {
     beginning: Option<u64>,
 }
 
+impl Identity {
+    /// Returns the inode number that the file has, or had before it was compressed.
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+}
+
 /// A file of a log, opened for reading.
 #[derive(Debug)]
 pub(crate) struct LogFile {
@@ -55,18 +62,29 @@ impl LogFile {
         if index == 0 {
             return Self::open_plain(path);
         }
-        let gz = compressed(path, index);
-        match File::open(&gz) {
-            Ok(file) => {
-                let identity = identity_of_compressed(&file).map_err(|error| (gz, error))?;
-                Ok(Some(Self {
-                    identity,
-                    file,
-                    is_compressed: true,
-                }))
+        // Twice, because between the two looks at the names a plain file may have been replaced by its compressed form.
+        for _ in 0..2 {
+            let opened = match Self::open_compressed(&compressed(path, index))? {
+                Some(file) => Some(file),
+                None => Self::open_plain(&rotated(path, index))?,
+            };
+            if opened.is_some() {
+                return Ok(opened);
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::open_plain(&rotated(path, index)),
-            Err(error) => Err((gz, error)),
+        }
+        Ok(None)
+    }
+
+    fn open_compressed(path: &Path) -> Result<Option<Self>, (PathBuf, io::Error)> {
+        let opened = File::open(path).and_then(|file| Ok((identity_of_compressed(&file)?, file)));
+        match opened {
+            Ok((identity, file)) => Ok(Some(Self {
+                identity,
+                file,
+                is_compressed: true,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err((path.to_owned(), error)),
         }
     }
 

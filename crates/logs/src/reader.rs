@@ -95,6 +95,9 @@ pub struct Reader {
     is_finished: bool,
 }
 
+/// So often are the files looked through when they are rotated faster than they are looked at.
+const LOOKS: u32 = 1000;
+
 impl Reader {
     /// Opens the log at `path` written by driver `driver` (`json-file`, `local`, `none`; empty is `json-file`). A
     /// file that does not exist yet is an empty log.
@@ -118,7 +121,7 @@ impl Reader {
             // Before the first file is read, so that nothing is missed in between.
             reader.watch = Some(watch_directory(path)?);
         }
-        reader.newer = reader.newer_than(None)?.into();
+        reader.newer = reader.unread()?.into();
         if let Some(count) = reader.options.tail {
             tail::skip_to_last(&mut reader.newer, count).map_err(|source| reader.failed("read", source))?;
         } else if let Some(since) = reader.options.since {
@@ -274,11 +277,7 @@ impl Reader {
         };
         // Emptied before the files are looked at, so that a change after the look is seen.
         let had_news = empty(watch.as_fd());
-        let identity = match &self.current {
-            Some(source) => Some(source.identity().map_err(|source| self.failed("read", source))?),
-            None => self.last,
-        };
-        self.newer = self.newer_than(identity)?.into();
+        self.newer = self.unread()?.into();
         if !self.newer.is_empty() {
             return Ok(false);
         }
@@ -295,35 +294,72 @@ impl Reader {
         Ok(true)
     }
 
-    /// Opens every file that is newer than the one called `identity`, oldest first.
-    fn newer_than(&self, identity: Option<Identity>) -> Result<Vec<Source>, ReadError> {
-        let mut newer: Vec<Source> = Vec::new();
-        for index in 0.. {
-            let opened = LogFile::open(&self.path, index).map_err(|(path, source)| ReadError::File {
-                doing: "open",
-                path,
-                source,
-            })?;
-            let Some(file) = opened else {
-                // Between two renames of a rotation the current file is missing for a moment.
-                if index == 0 {
-                    continue;
-                }
-                break;
-            };
-            if Some(file.identity) == identity {
-                break;
-            }
-            // Opened twice when it was rotated during this loop.
-            let is_known = newer
-                .iter()
-                .any(|source| source.identity().is_ok_and(|identity| identity == file.identity));
-            if !is_known {
-                newer.push(Source::new(file, self.driver));
+    /// Opens every file that is newer than the one that is read, oldest first.
+    fn unread(&self) -> Result<Vec<Source>, ReadError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (unread, is_certain) = self.look_for_unread()?;
+            if is_certain || tries == LOOKS {
+                return Ok(unread);
             }
         }
-        newer.reverse();
-        Ok(newer)
+    }
+
+    /// Looks once through the files, newest first, while the writer may be renaming them. Returns also whether none can
+    /// have been overlooked.
+    ///
+    /// A rotation moves the oldest file first, so that a walk towards the older files meets a file twice rather than
+    /// not at all, or a gap where one was just moved on. Only when another rotation begins within this walk can a file
+    /// hide behind two gaps or a newer one turn up behind an older one. Then the log's own name stands for another file.
+    fn look_for_unread(&self) -> Result<(Vec<Source>, bool), ReadError> {
+        let mut unread: Vec<Source> = Vec::new();
+        let mut newest = None;
+        let mut was_missing = false;
+        for index in 0.. {
+            let Some(file) = self.open_file(index)? else {
+                // The current file is missing for a moment in each rotation.
+                if was_missing && index > 1 {
+                    break;
+                }
+                was_missing = true;
+                continue;
+            };
+            was_missing = false;
+            if self.is_read(&file).map_err(|source| self.failed("read", source))? {
+                if index == 0 {
+                    return Ok((unread, true));
+                }
+                break;
+            }
+            if index == 0 {
+                newest = Some(file.identity.inode());
+            }
+            let mut known = unread.iter();
+            if !known.any(|source| source.is_file(&file).is_ok_and(|is_same| is_same)) {
+                unread.push(Source::new(file, self.driver));
+            }
+        }
+        unread.reverse();
+        // The file is open, so that its number cannot be given to another.
+        let newest_now = self.open_file(0)?.map(|file| file.identity.inode());
+        Ok((unread, newest_now == newest))
+    }
+
+    fn open_file(&self, index: u32) -> Result<Option<LogFile>, ReadError> {
+        LogFile::open(&self.path, index).map_err(|(path, source)| ReadError::File {
+            doing: "open",
+            path,
+            source,
+        })
+    }
+
+    /// Returns whether `file` is the one that is read, or was read last.
+    fn is_read(&self, file: &LogFile) -> std::io::Result<bool> {
+        match &self.current {
+            Some(source) => source.is_file(file),
+            None => Ok(self.last == Some(file.identity)),
+        }
     }
 
     fn failed(&self, doing: &'static str, source: std::io::Error) -> ReadError {

@@ -179,6 +179,20 @@ impl<W> HashWriter<W> {
         }
     }
 
+    /// Returns the inner writer.
+    pub fn inner(&self) -> &W {
+        &self.inner
+    }
+
+    /// Goes on with another writer; what was hashed stays hashed.
+    pub fn with_inner<V>(self, inner: V) -> HashWriter<V> {
+        HashWriter {
+            inner,
+            hash: self.hash,
+            bytes: self.bytes,
+        }
+    }
+
     /// Returns the inner writer, the digest and the number of bytes.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, Digest::from_sha256(&self.hash.finalize()), self.bytes)

@@ -123,6 +123,15 @@ impl Reference {
         })
     }
 
+    /// Returns the same repository with `digest` and no tag.
+    pub fn with_digest(&self, digest: &Digest) -> Self {
+        Self {
+            tag: None,
+            digest: Some(digest.clone()),
+            ..self.clone()
+        }
+    }
+
     /// Returns the registry's host and port, `docker.io` by default.
     pub fn domain(&self) -> &str {
         &self.domain
@@ -253,8 +262,9 @@ fn is_port(port: &str) -> bool {
     !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Path components are `[a-z0-9]+` joined by one `.`, one or two `_`, or any number of `-`.
-fn is_path(path: &str) -> bool {
+/// Returns whether `path` is a repository's name on its registry: components of `[a-z0-9]+` joined by one `.`, one or
+/// two `_`, or any number of `-`. Its length is not looked at.
+pub fn is_path(path: &str) -> bool {
     path.split('/').all(is_component)
 }
 
@@ -269,8 +279,8 @@ fn is_component(component: &str) -> bool {
     })
 }
 
-/// Tags are a word character and up to 127 word characters, dots and dashes.
-fn is_tag(tag: &str) -> bool {
+/// Returns whether `tag` is a tag: a word character and up to 127 word characters, dots and dashes.
+pub fn is_tag(tag: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= 128
         && tag.bytes().next().is_some_and(is_word)

@@ -5,12 +5,14 @@
 //! an attach or exec start without `Upgrade` is served without hyper. On a later request of the same connection such a
 //! client gets the stream as the body of an ordinary reply.
 
+mod target;
+
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -31,6 +33,7 @@ use crate::dispatch::fix_headers;
 use crate::hijack::{self, Hangup};
 use crate::reply::{self, Body, Hijack, Reply};
 use crate::shared::Peer;
+use target::Targets;
 
 /// The largest head of a request.
 const HEAD_LIMIT: usize = 128 << 10;
@@ -70,8 +73,11 @@ pub(crate) async fn serve<S: Socket>(
                 serve_hijack(socket, *request, rest, hangup, peer, service).await
             }
             First::Other => {
+                let mut targets = Targets::new();
+                let prefix = targets.escape(&head).map_or_else(|| head.freeze(), Bytes::from);
                 let io = Prefixed {
-                    prefix: escape_target(head).freeze(),
+                    prefix,
+                    targets,
                     socket,
                 };
                 serve_http(io, hangup, peer, service).await;
@@ -79,23 +85,6 @@ pub(crate) async fn serve<S: Socket>(
             }
         },
     }
-}
-
-/// Escapes what people type for curl, `?filters={"status":["running"]}`: Go's server takes it, hyper does not.
-fn escape_target(head: BytesMut) -> BytesMut {
-    let line = head.iter().position(|byte| *byte == b'\n').unwrap_or(0);
-    if !head[..line].contains(&b'"') {
-        return head;
-    }
-    let mut escaped = BytesMut::with_capacity(head.len() + 64);
-    for byte in &head[..line] {
-        match byte {
-            b'"' => escaped.extend_from_slice(b"%22"),
-            byte => escaped.extend_from_slice(&[*byte]),
-        }
-    }
-    escaped.extend_from_slice(&head[line..]);
-    escaped
 }
 
 /// What the first bytes of a connection are.
@@ -336,10 +325,11 @@ fn not_upgraded(hijack: Hijack) -> Response<Body> {
     response
 }
 
-/// A socket from which some bytes were read already.
+/// A socket from which some bytes were read already, and which is read with its request lines escaped.
 #[derive(Debug)]
 pub(crate) struct Prefixed<S> {
     prefix: Bytes,
+    targets: Targets,
     socket: S,
 }
 
@@ -350,7 +340,13 @@ impl<S: Socket> AsyncRead for Prefixed<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.prefix.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(context, buffer);
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut self.socket).poll_read(context, buffer))?;
+            let Some(escaped) = self.targets.escape(&buffer.filled()[before..]) else {
+                return Poll::Ready(Ok(()));
+            };
+            buffer.set_filled(before);
+            self.prefix = escaped.into();
         }
         let length = self.prefix.len().min(buffer.remaining());
         buffer.put_slice(&self.prefix[..length]);

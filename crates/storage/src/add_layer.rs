@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
-use archive::{UnpackError, UnpackOptions};
+use archive::{UnpackError, UnpackOptions, UnpackSummary};
 use base::error::{Kind, Kinded};
 use oci::{ChainId, Digest};
 
-use crate::driver::{Committed, Driver, LayerFacts};
+use crate::driver::{Committed, Driver, LayerFacts, Staging};
 use crate::error::StorageError;
 
 /// Which layer to make.
@@ -54,31 +54,62 @@ impl Kinded for AddError {
     }
 }
 
+/// A layer that is unpacked and that nobody sees yet. Dropping it removes it.
+#[derive(Debug)]
+pub struct Unpacked {
+    staging: Staging,
+    summary: UnpackSummary,
+}
+
+impl Unpacked {
+    /// Returns what was found: the digest of the uncompressed tar above all.
+    pub fn summary(&self) -> &UnpackSummary {
+        &self.summary
+    }
+
+    /// Shows the layer under its name, if it is what the name says.
+    pub fn show(self, driver: &dyn Driver, layer: &LayerSource<'_>) -> Result<Committed, AddError> {
+        if self.summary.diff_id != *layer.diff_id {
+            return Err(AddError::Mismatch {
+                expected: layer.diff_id.clone(),
+                actual: self.summary.diff_id,
+            });
+        }
+        let facts = LayerFacts {
+            diff_id: self.summary.diff_id,
+            parent: layer.parent.cloned(),
+            size: self.summary.content_bytes,
+        };
+        Ok(driver.commit_layer(self.staging, layer.chain_id, &facts)?)
+    }
+}
+
+/// Unpacks `tar` (plain, gzip or zstd) as a layer upon `parent` without showing it; `label` is what errors call it.
+/// Where [`Driver::needs_parent`] is false the parent need not be there, nor be known: it may be `None`.
+pub fn unpack_layer(
+    driver: &dyn Driver,
+    parent: Option<&ChainId>,
+    label: &Digest,
+    tar: impl Read + Send,
+) -> Result<Unpacked, AddError> {
+    let staging = driver.prepare_layer(parent)?;
+    let options = UnpackOptions::layer(staging.whiteouts());
+    let summary =
+        archive::unpack_beside(tar, staging.root(), &options).map_err(|source| AddError::Unpack {
+            layer: label.clone(),
+            source,
+        })?;
+    Ok(Unpacked { staging, summary })
+}
+
 /// Unpacks `tar` (plain, gzip or zstd) as a layer, unless the layer is there. Nothing is left behind on failure.
 pub fn add_layer(
     driver: &dyn Driver,
     layer: &LayerSource<'_>,
-    tar: impl Read,
+    tar: impl Read + Send,
 ) -> Result<Committed, AddError> {
     if driver.has_layer(layer.chain_id)? {
         return Ok(Committed::AlreadyThere);
     }
-    let staging = driver.prepare_layer(layer.parent)?;
-    let options = UnpackOptions::layer(staging.whiteouts());
-    let summary = archive::unpack(tar, staging.root(), &options).map_err(|source| AddError::Unpack {
-        layer: layer.diff_id.clone(),
-        source,
-    })?;
-    if summary.diff_id != *layer.diff_id {
-        return Err(AddError::Mismatch {
-            expected: layer.diff_id.clone(),
-            actual: summary.diff_id,
-        });
-    }
-    let facts = LayerFacts {
-        diff_id: summary.diff_id,
-        parent: layer.parent.cloned(),
-        size: summary.content_bytes,
-    };
-    Ok(driver.commit_layer(staging, layer.chain_id, &facts)?)
+    unpack_layer(driver, layer.parent, layer.diff_id, tar)?.show(driver, layer)
 }

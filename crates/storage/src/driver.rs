@@ -11,6 +11,7 @@ use base::id::ContainerId;
 use oci::ChainId;
 use oci::rootfs::Rootfs;
 
+use crate::difference::View;
 use crate::error::StorageError;
 use crate::overlay::Overlay;
 use crate::vfs::Vfs;
@@ -33,13 +34,14 @@ use crate::vfs::Vfs;
 /// create_snapshot ──▶ snapshot ──▶ rootfs (as often as wanted) ──▶ remove_snapshot
 /// ```
 ///
-/// [`crate::add_layer`] does the upper line with the check of the diff id; use it instead of the three calls.
+/// [`crate::add_layer`] does the upper line with the check of the diff id, [`crate::unpack_layer`] and
+/// [`crate::Unpacked::show`] do it in two halves; use them instead of the three calls.
 ///
 /// # What the caller may assume
 ///
-/// * A layer is visible only when it is complete and synced: [`Self::has_layer`] is true after a power cut only if the
-///   whole layer is on the disk. Two callers may make the same layer at once; one of them is told
-///   [`Committed::AlreadyThere`].
+/// * A layer is visible only when it is complete, and after a power cut only if the whole layer is on the disk: what was
+///   not synced by then (see [`Self::sync_layers`]) is not there any more and is named by [`Self::take_lost`]. Two callers may
+///   make the same layer at once; one of them is told [`Committed::AlreadyThere`].
 /// * Every call is safe to repeat. Removing what is not there succeeds; creating a snapshot that exists with the same
 ///   base succeeds without touching it.
 /// * A process killed at any point leaves only things that [`Self::sweep`] removes: staging and trash directories.
@@ -74,16 +76,29 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Returns all layers, in no order.
     fn layers(&self) -> Result<Vec<ChainId>, StorageError>;
 
-    /// Starts a layer upon `parent`, which must be there.
+    /// Returns whether a layer can be begun only when the one below it is there.
+    fn needs_parent(&self) -> bool {
+        self.kind() == DriverKind::Vfs
+    }
+
+    /// Starts a layer upon `parent`, which must be there now or, if [`Self::needs_parent`] is false, when it is committed.
     fn prepare_layer(&self, parent: Option<&ChainId>) -> Result<Staging, StorageError>;
 
-    /// Makes a staging the layer `layer`: syncs its file system, then shows it under its name.
+    /// Makes a staging the layer `layer` upon `facts.parent`, which must be there, and shows it under its name. It is on the
+    /// disk after the next [`Self::sync_layers`].
     fn commit_layer(
         &self,
         staging: Staging,
         layer: &ChainId,
         facts: &LayerFacts,
     ) -> Result<Committed, StorageError>;
+
+    /// Waits until every layer that was committed before is on the disk. Cheap when they are. Before a layer's blob goes while
+    /// the layer stays, this must be called; otherwise whenever nobody waits for it.
+    fn sync_layers(&self) -> Result<(), StorageError>;
+
+    /// Returns the layers that a power cut took because they had not been synced, once; their blobs still have them.
+    fn take_lost(&self) -> Vec<ChainId>;
 
     /// Removes a layer; succeeds if it is not there.
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError>;
@@ -106,6 +121,10 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// renamed away first), so a kill in between leaves only trash for [`Self::sweep`]. Takes milliseconds and prepares
     /// the next [`Self::create_snapshot`]: nobody should wait for it.
     fn remove_snapshot(&self, container: &ContainerId) -> Result<(), StorageError>;
+
+    /// Opens a container's file system and the layers below it side by side, for [`crate::changes`],
+    /// [`crate::pack_changes`] and [`crate::pack_all`]. The container may run.
+    fn view(&self, container: &ContainerId) -> Result<View, StorageError>;
 
     /// Returns what the writable part of a container takes on disk.
     fn usage(&self, container: &ContainerId) -> Result<Usage, StorageError>;

@@ -3,13 +3,18 @@
 //! ```text
 //! <data root>/layers/<driver>/
 //!   layers/<chain id's hex>/diff/        an unpacked layer
-//!   layers/<chain id's hex>/facts.json   LayerFacts
+//!   layers/<chain id's hex>/facts.json   LayerFacts, and the boot of the machine in which the layer was made
+//!   layers/<chain id's hex>/synced       there when all of the layer is on the disk
 //!   snapshots/<container id>/            a container's writable part and its facts.json
 //!   staging/<random>/                    things in the making: renamed into place when complete
 //!   trash/<random>/                      things that are gone: renamed here first, then removed
 //!   spare/<random>/                      snapshots made ahead of time, without a container yet
 //!   empty/                               the layer of an image that has none
 //! ```
+//!
+//! A layer is shown before it is synced, because whoever waits for it would wait for the disk. Until it has its `synced`
+//! file it counts for this boot of the machine only: after a power cut it is not there, and is unpacked again from its
+//! blob, which was synced before. A daemon that is killed loses nothing, since the kernel has the pages.
 //!
 //! Spares are there because making files is what a snapshot costs: ext4 without a journal, for one, looks through all
 //! recently deleted inodes for each new one, which takes milliseconds where containers come and go. Whoever removes a
@@ -36,6 +41,10 @@ use crate::error::StorageError;
 use crate::tree;
 
 const FACTS: &str = "facts.json";
+/// Marks a layer that is on the disk.
+const SYNCED: &str = "synced";
+/// Names the present boot of the machine.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Largest facts file in bytes: 500 chain ids and two paths fit well.
 const MAX_FACTS: u64 = 1 << 20;
 /// Most spares that are kept.
@@ -48,6 +57,21 @@ pub(crate) struct Layout {
     directory: PathBuf,
     data_root: PathBuf,
     spares: Mutex<Vec<PathBuf>>,
+    boot: String,
+    /// Layers that are shown and not yet synced.
+    unsynced: Mutex<Vec<ChainId>>,
+    /// Layers that a power cut took.
+    lost: Mutex<Vec<ChainId>>,
+}
+
+/// What is in the facts file of a layer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RecordedFacts {
+    #[serde(flatten)]
+    facts: LayerFacts,
+    /// The boot in which the layer was made; a layer without was synced before it was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
 }
 
 /// What is recorded with a snapshot.
@@ -87,6 +111,9 @@ impl Layout {
             directory: data_root.join("layers").join(kind.name()),
             data_root: data_root.to_owned(),
             spares: Mutex::default(),
+            boot: boot_id()?,
+            unsynced: Mutex::default(),
+            lost: Mutex::default(),
         };
         let layers = data_root.join("layers");
         for directory in [data_root, &layers, &own.directory] {
@@ -95,7 +122,62 @@ impl Layout {
         for name in ["layers", "snapshots", "staging", "trash", "spare", "empty"] {
             make_directory(&own.directory.join(name))?;
         }
+        own.find_unsynced()?;
         Ok(own)
+    }
+
+    /// Finds the layers that were not synced when the last daemon ended. Those of another boot may be anything: they go.
+    fn find_unsynced(&self) -> Result<(), StorageError> {
+        for layer in self.layers()? {
+            let path = self.layer(&layer);
+            let synced = path.join(SYNCED);
+            if synced.try_exists().map_err(StorageError::step("look for", &synced))? {
+                continue;
+            }
+            // A facts file that cannot be read is of a layer that the power cut met.
+            match read_facts::<RecordedFacts>(&path) {
+                Ok(Some(RecordedFacts { boot: None, .. })) => {}
+                Ok(Some(recorded)) if recorded.boot.as_ref() == Some(&self.boot) => {
+                    locked(&self.unsynced).push(layer);
+                }
+                Ok(_) | Err(StorageError::Damaged { .. }) => {
+                    self.discard(&path)?;
+                    locked(&self.lost).push(layer);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the layers that were not on the disk when the power went, once.
+    pub(crate) fn take_lost(&self) -> Vec<ChainId> {
+        std::mem::take(&mut *locked(&self.lost))
+    }
+
+    /// Syncs the layers that were shown so far.
+    pub(crate) fn sync_layers(&self) -> Result<(), StorageError> {
+        let layers = locked(&self.unsynced).clone();
+        if layers.is_empty() {
+            return Ok(());
+        }
+        let directory = tree::open(&self.directory)?;
+        rustix::fs::syncfs(&directory).map_err(StorageError::step("sync", &self.directory))?;
+        for layer in &layers {
+            let path = self.layer(layer).join(SYNCED);
+            match create_new(&path, 0o600) {
+                Ok(_) => {}
+                // Synced by another call, or removed meanwhile.
+                Err(error)
+                    if matches!(
+                        error.io().kind(),
+                        std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotFound
+                    ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        locked(&self.unsynced).retain(|layer| !layers.contains(layer));
+        Ok(())
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -171,9 +253,6 @@ impl Layout {
         parent: Option<&ChainId>,
         whiteouts: Whiteouts,
     ) -> Result<Staging, StorageError> {
-        if let Some(parent) = parent {
-            self.require_layer(parent)?;
-        }
         let path = self.stage()?;
         let root = path.join("diff");
         let made = std::fs::DirBuilder::new()
@@ -198,20 +277,26 @@ impl Layout {
         })
     }
 
-    /// Shows a staging under its name when all of it is on the disk.
+    /// Shows a staging under its name, upon the layer below, which is shown already.
     pub(crate) fn commit_layer(
         &self,
         mut staging: Staging,
         layer: &ChainId,
         facts: &LayerFacts,
     ) -> Result<Committed, StorageError> {
-        write_facts(&staging.path, facts)?;
-        rustix::fs::syncfs(&staging.root).map_err(StorageError::step("sync", &staging.path))?;
+        if let Some(parent) = &facts.parent {
+            self.require_layer(parent)?;
+        }
+        let recorded = RecordedFacts {
+            facts: facts.clone(),
+            boot: Some(self.boot.clone()),
+        };
+        write_facts(&staging.path, &recorded)?;
         let path = self.layer(layer);
         match renameat_with(CWD, &staging.path, CWD, &path, RenameFlags::NOREPLACE) {
             Ok(()) => {
                 staging.armed = false;
-                base::file::sync_parent(&path)?;
+                locked(&self.unsynced).push(layer.clone());
                 Ok(Committed::Created)
             }
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Committed::AlreadyThere),
@@ -228,7 +313,7 @@ impl Layout {
     }
 
     fn spares(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.spares.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.spares)
     }
 
     /// Makes up to two spares, with these directories and an empty facts file, unless there are enough. A spare that
@@ -341,6 +426,21 @@ impl Layout {
             }),
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn boot_id() -> Result<String, StorageError> {
+    let path = Path::new(BOOT_ID);
+    let text = read_optional(path, 4096)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    if text.is_empty() {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(StorageError::step("read", path)(missing));
+    }
+    Ok(text)
 }
 
 fn make_directory(path: &Path) -> Result<(), StorageError> {

@@ -11,6 +11,7 @@ mod driver;
 mod error;
 
 mod add_layer;
+mod difference;
 mod merge;
 mod tree;
 
@@ -21,7 +22,10 @@ mod vfs;
 
 pub mod conformance;
 
-pub use add_layer::{AddError, LayerSource, add_layer};
+pub use add_layer::{AddError, LayerSource, Unpacked, add_layer, unpack_layer};
+pub use difference::{
+    Change, ChangeKind, DifferenceError, DifferenceOptions, View, changes, pack_all, pack_changes,
+};
 pub use driver::{
     Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, Owners, SnapshotOptions, Staging,
     SweepReport, Usage, open,

@@ -36,12 +36,15 @@ pub(crate) fn copy_directory(
 }
 
 /// One directory, as the layers that have it hold it, topmost first; never empty.
-struct Merged {
-    layers: Vec<OwnedFd>,
+#[derive(Debug)]
+pub(crate) struct Merged {
+    pub(crate) layers: Vec<OwnedFd>,
+    /// Whether the first of them is a container's writable part.
+    pub(crate) has_upper: bool,
 }
 
 /// What a merged directory has under a name.
-enum Found {
+pub(crate) enum Found {
     Nothing,
     Directory(Merged),
     /// Not a directory: in which of the layers, and what.
@@ -49,8 +52,12 @@ enum Found {
 }
 
 impl Merged {
-    fn root(layers: Vec<OwnedFd>) -> Self {
-        let mut own = Self { layers: Vec::new() };
+    /// Returns the root of layers, topmost first.
+    pub(crate) fn root(layers: Vec<OwnedFd>) -> Self {
+        let mut own = Self {
+            layers: Vec::new(),
+            has_upper: false,
+        };
         for layer in layers {
             let last = is_opaque(layer.as_fd());
             own.layers.push(layer);
@@ -61,8 +68,21 @@ impl Merged {
         own
     }
 
-    fn find(&self, name: &CStr) -> io::Result<Found> {
-        let mut merged = Self { layers: Vec::new() };
+    /// Returns the root of a container: its writable part above layers, topmost first.
+    pub(crate) fn with_upper(upper: OwnedFd, layers: Vec<OwnedFd>) -> Self {
+        let mut all = vec![upper];
+        all.extend(layers);
+        Self {
+            has_upper: true,
+            ..Self::root(all)
+        }
+    }
+
+    pub(crate) fn find(&self, name: &CStr) -> io::Result<Found> {
+        let mut merged = Self {
+            layers: Vec::new(),
+            has_upper: false,
+        };
         for (at, layer) in self.layers.iter().enumerate() {
             let stat = match statat(layer, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
@@ -72,6 +92,10 @@ impl Merged {
             if is_directory(&stat) {
                 let directory = open_directory(layer, name)?;
                 let last = is_opaque(directory.as_fd());
+                if at == 0 && self.has_upper {
+                    refuse_redirect(directory.as_fd())?;
+                    merged.has_upper = true;
+                }
                 merged.layers.push(directory);
                 if last {
                     break;
@@ -89,7 +113,8 @@ impl Merged {
         })
     }
 
-    fn names(&self) -> io::Result<Vec<CString>> {
+    /// Returns all names, sorted; some may turn out to be nothing.
+    pub(crate) fn names(&self) -> io::Result<Vec<CString>> {
         let mut seen = HashSet::new();
         for layer in &self.layers {
             seen.extend(names(layer)?);
@@ -103,6 +128,18 @@ impl Merged {
 pub(crate) fn is_opaque(directory: BorrowedFd<'_>) -> bool {
     let mut value = [0u8; 2];
     matches!(fgetxattr(directory, "trusted.overlay.opaque", &mut value[..]), Ok(1) if value[0] == b'y')
+}
+
+/// With `redirect_dir=on`, which no kernel has by itself, a renamed directory of a lower layer would be found elsewhere.
+fn refuse_redirect(directory: BorrowedFd<'_>) -> io::Result<()> {
+    let mut value = [0u8; 0];
+    match fgetxattr(directory, "trusted.overlay.redirect", &mut value[..]) {
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the overlay module of this host redirects directories (redirect_dir=on)",
+        )),
+        Err(_none) => Ok(()),
+    }
 }
 
 /// Follows `path` from the image's root; links lead nowhere outside.

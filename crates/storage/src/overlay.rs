@@ -11,12 +11,14 @@ use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, mkdirat, mknod
 use rustix::io::Errno;
 
 use crate::base_directory::BaseDirectory;
+use crate::difference::View;
 use crate::driver::{
     Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, Owners, SnapshotOptions, Staging,
     SweepReport, Usage,
 };
 use crate::error::StorageError;
 use crate::layout::{Layout, SnapshotFacts};
+use crate::merge::Merged;
 use crate::{merge, tree};
 
 /// Most lower directories of one mount (kernel 6.8 and later: "too many lower directories, limit is 500").
@@ -97,6 +99,14 @@ impl Driver for Overlay {
         self.layout.commit_layer(staging, layer, facts)
     }
 
+    fn sync_layers(&self) -> Result<(), StorageError> {
+        self.layout.sync_layers()
+    }
+
+    fn take_lost(&self) -> Vec<ChainId> {
+        self.layout.take_lost()
+    }
+
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
         self.layout.remove_layer(layer)
     }
@@ -159,6 +169,33 @@ impl Driver for Overlay {
         self.layout.remove_snapshot(container)?;
         self.layout.make_spares(&["upper", "work"]);
         Ok(())
+    }
+
+    fn view(&self, container: &ContainerId) -> Result<View, StorageError> {
+        let facts = self.layout.snapshot_facts(container)?;
+        let upper = tree::open(&self.layout.snapshot(container).join("upper"))?;
+        let roots = || -> Result<(Vec<OwnedFd>, Option<PathBuf>), StorageError> {
+            match &facts.directory {
+                Some(directory) => {
+                    let base = BaseDirectory::open(directory, self.layout.data_root())?;
+                    Ok((vec![base.root], base.data_root_inside))
+                }
+                None => Ok((
+                    self.lowers(&facts.layers)?
+                        .into_iter()
+                        .map(|(_, root)| root)
+                        .collect(),
+                    None,
+                )),
+            }
+        };
+        let (below, hidden) = roots()?;
+        Ok(View {
+            present: Merged::with_upper(upper, below),
+            base: Merged::root(roots()?.0),
+            is_upper: true,
+            hidden,
+        })
     }
 
     fn usage(&self, container: &ContainerId) -> Result<Usage, StorageError> {

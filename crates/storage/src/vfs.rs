@@ -10,12 +10,14 @@ use oci::rootfs::Rootfs;
 use rustix::fs::fstat;
 
 use crate::base_directory::BaseDirectory;
+use crate::difference::View;
 use crate::driver::{
     Base, Committed, CopyOutcome, Driver, DriverKind, LayerFacts, SnapshotOptions, Staging, SweepReport,
     Usage,
 };
 use crate::error::StorageError;
 use crate::layout::{Layout, SnapshotFacts};
+use crate::merge::Merged;
 use crate::tree::Copier;
 use crate::{merge, tree};
 
@@ -55,6 +57,9 @@ impl Driver for Vfs {
     }
 
     fn prepare_layer(&self, parent: Option<&ChainId>) -> Result<Staging, StorageError> {
+        if let Some(parent) = parent {
+            self.layout.require_layer(parent)?;
+        }
         let staging = self.layout.stage_layer(parent, Whiteouts::Apply)?;
         if let Some(parent) = parent {
             let path = self.layout.layer_root(parent);
@@ -72,6 +77,14 @@ impl Driver for Vfs {
         facts: &LayerFacts,
     ) -> Result<Committed, StorageError> {
         self.layout.commit_layer(staging, layer, facts)
+    }
+
+    fn sync_layers(&self) -> Result<(), StorageError> {
+        self.layout.sync_layers()
+    }
+
+    fn take_lost(&self) -> Vec<ChainId> {
+        self.layout.take_lost()
     }
 
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
@@ -129,6 +142,25 @@ impl Driver for Vfs {
 
     fn remove_snapshot(&self, container: &ContainerId) -> Result<(), StorageError> {
         self.layout.remove_snapshot(container)
+    }
+
+    fn view(&self, container: &ContainerId) -> Result<View, StorageError> {
+        let facts = self.layout.snapshot_facts(container)?;
+        let own = tree::open(&self.layout.snapshot(container).join("root"))?;
+        let below = match (&facts.directory, facts.layers.last()) {
+            (Some(directory), _) => BaseDirectory::open(directory, self.layout.data_root())?.root,
+            (None, Some(layer)) => {
+                self.layout.require_layer(layer)?;
+                tree::open(&self.layout.layer_root(layer))?
+            }
+            (None, None) => tree::open(&self.layout.empty())?,
+        };
+        Ok(View {
+            present: Merged::with_upper(own, Vec::new()),
+            base: Merged::root(vec![below]),
+            is_upper: false,
+            hidden: None,
+        })
     }
 
     fn usage(&self, container: &ContainerId) -> Result<Usage, StorageError> {

@@ -52,6 +52,28 @@ pub fn adopt(raw: RawFd) -> Result<OwnedFd, SyscallError> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// Asks the kernel to begin writing `length` bytes of a file from `offset` on to the disk, and does not wait for it.
+///
+/// Not a sync: nothing is promised of what is on the disk afterwards. It spreads the work that a later sync has.
+pub fn start_write_back(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<(), SyscallError> {
+    let raw = fd.as_raw_fd();
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    // SAFETY: takes no pointers, and the descriptor is borrowed, so it is open.
+    let value = unsafe {
+        libc::sync_file_range(
+            raw,
+            signed(offset),
+            signed(length),
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+    call!(
+        check(value.into()),
+        "sync_file_range({raw}, {offset}, {length}, SYNC_FILE_RANGE_WRITE)"
+    )
+    .map(drop)
+}
+
 /// Makes `fd` available as the number `target` (closing what was there) without close-on-exec.
 pub fn dup2_inheritable(fd: BorrowedFd<'_>, target: RawFd) -> Result<(), SyscallError> {
     let raw = fd.as_raw_fd();

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod net;
+pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod seccomp;

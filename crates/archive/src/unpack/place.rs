@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{
@@ -16,13 +16,13 @@ use crate::entry::{Entry, EntryKind};
 use crate::error::UnpackError;
 use crate::reader::TarReader;
 use crate::remove::{children, is_directory, remove_tree};
-use crate::target::{Target, open_directory};
+use crate::target::{Directory, Target, open_directory};
 
 /// Overlay's mark of a directory that hides what lower layers have there.
 const OVERLAY_OPAQUE: &str = "trusted.overlay.opaque";
 
 pub(super) struct Unpacker<'a> {
-    target: Target<'a>,
+    target: Target,
     options: &'a UnpackOptions,
     /// Times of directories, set when nothing changes them any more.
     times: Vec<(Vec<u8>, (i64, u32))>,
@@ -31,23 +31,48 @@ pub(super) struct Unpacker<'a> {
     /// Directories in which nothing of the layers below is left.
     emptied: HashSet<Vec<u8>>,
     lost_xattrs: u64,
-    buffer: Vec<u8>,
+    defaults: Defaults,
+}
+
+/// What a new file is without being told, so that only what differs is set: most files of most layers belong to root
+/// and have a mode that the process's mask lets through.
+#[derive(Debug)]
+struct Defaults {
+    /// Whether new files belong to user 0.
+    user_0: bool,
+    /// The bits of a mode that a new file gets as they are asked for.
+    mode: u32,
+}
+
+impl Defaults {
+    fn read() -> Self {
+        // The only way to read the mask without changing it for a moment. Without it every mode is set.
+        let status = base::file::read_optional(std::path::Path::new("/proc/self/status"), 64 << 10);
+        let text = status.ok().flatten().unwrap_or_default();
+        let mask = String::from_utf8_lossy(&text)
+            .lines()
+            .find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
+        Self {
+            user_0: rustix::process::geteuid().is_root(),
+            mode: mask.map_or(0, |mask| 0o777 & !mask),
+        }
+    }
 }
 
 impl<'a> Unpacker<'a> {
-    pub(super) fn new(target: BorrowedFd<'a>, options: &'a UnpackOptions) -> Self {
-        Self {
-            target: Target::new(target),
+    pub(super) fn new(target: BorrowedFd<'_>, options: &'a UnpackOptions) -> io::Result<Self> {
+        Ok(Self {
+            target: Target::new(target)?,
             options,
             times: Vec::new(),
             made: HashSet::new(),
             emptied: HashSet::new(),
             lost_xattrs: 0,
-            buffer: vec![0; 128 << 10],
-        }
+            defaults: Defaults::read(),
+        })
     }
 
-    pub(super) fn place<R: Read>(
+    pub(super) fn place<R: BufRead>(
         &mut self,
         entry: &Entry,
         path: &Path,
@@ -78,12 +103,12 @@ impl<'a> Unpacker<'a> {
     pub(super) fn finish(mut self) -> Result<u64, UnpackError> {
         for (path, mtime) in std::mem::take(&mut self.times) {
             let (parent, name) = split(&path);
-            let set = |target: &mut Target<'_>| -> io::Result<()> {
+            let set = |target: &mut Target| -> io::Result<()> {
                 if name.is_empty() {
-                    return Ok(futimens(target.open(b"")?, &times(mtime))?);
+                    return Ok(futimens(&*target.open(b"")?, &times(mtime))?);
                 }
                 // A later member or whiteout may have put something else there.
-                match open_directory(target.open(parent)?, name) {
+                match open_directory(&*target.open(parent)?, name) {
                     Ok(directory) => Ok(futimens(directory, &times(mtime))?),
                     Err(_gone) => Ok(()),
                 }
@@ -108,13 +133,14 @@ impl<'a> Unpacker<'a> {
     }
 
     fn root(&mut self, entry: &Entry) -> io::Result<()> {
-        let root = self.target.open(b"")?.try_clone_to_owned()?;
-        self.attributes(root.as_fd(), entry)?;
+        let root = self.target.open(b"")?;
+        self.attributes(root.as_fd(), entry, None)?;
+        self.target.refresh_root()?;
         self.times.push((Vec::new(), entry.mtime));
         Ok(())
     }
 
-    fn named<R: Read>(
+    fn named<R: BufRead>(
         &mut self,
         entry: &Entry,
         parent: &[u8],
@@ -124,22 +150,22 @@ impl<'a> Unpacker<'a> {
         let directory = self
             .target
             .open_or_make(parent)
-            .and_then(|directory| directory.try_clone_to_owned())
             .map_err(|source| make("open the directory of", entry, source))?;
-        let directory = directory.as_fd();
+        let opened = &*directory;
+        let directory = opened.as_fd();
         let made = match entry.kind {
-            EntryKind::Directory => self.directory(entry, directory, parent, name),
-            EntryKind::File => self.file(entry, directory, name, content),
+            EntryKind::Directory => self.directory(entry, opened, parent, name),
+            EntryKind::File => self.file(entry, opened, name, content),
             EntryKind::HardLink => return self.hard_link(entry, directory, name),
             EntryKind::Symlink => self
                 .again(directory, name, || symlinkat(&entry.link[..], directory, name))
-                .and_then(|()| self.attributes_of_name(directory, name, entry)),
+                .and_then(|()| self.attributes_of_name(opened, name, entry)),
             EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
                 let is_whiteout = entry.kind == EntryKind::CharDevice && entry.device == (0, 0);
                 if is_whiteout && self.options.whiteouts != Whiteouts::Literal {
                     return Err(refuse(entry, "device 0/0 is overlay's whiteout"));
                 }
-                self.node(entry, directory, name)
+                self.node(entry, opened, name)
             }
         };
         made.map_err(|source| make("make", entry, source))
@@ -148,11 +174,13 @@ impl<'a> Unpacker<'a> {
     fn directory(
         &mut self,
         entry: &Entry,
-        parent: BorrowedFd<'_>,
+        opened: &Directory,
         path: &[u8],
         name: &[u8],
     ) -> io::Result<()> {
+        let parent = opened.as_fd();
         let mut was_whiteout = false;
+        let mut is_new = true;
         match mkdirat(parent, name, Mode::from(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -163,6 +191,8 @@ impl<'a> Unpacker<'a> {
                         && stat.st_rdev == 0;
                     self.replace(parent, name)?;
                     mkdirat(parent, name, Mode::from(0o700))?;
+                } else {
+                    is_new = false;
                 }
             }
             Err(error) => return Err(error.into()),
@@ -172,32 +202,46 @@ impl<'a> Unpacker<'a> {
             // The layer deletes the lower directory and makes a new one: it must not show what was deleted.
             fsetxattr(&directory, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?;
         }
-        self.attributes(directory.as_fd(), entry)?;
-        self.times.push((join(path, name), entry.mtime));
+        let made_in = Some(opened).filter(|_| is_new);
+        self.attributes(directory.as_fd(), entry, made_in.map(|parent| (parent, 0o700)))?;
+        let path = join(path, name);
+        if !is_new {
+            self.target.forget_path(&path);
+        }
+        self.times.push((path, entry.mtime));
         Ok(())
     }
 
-    fn file<R: Read>(
+    fn file<R: BufRead>(
         &mut self,
         entry: &Entry,
-        parent: BorrowedFd<'_>,
+        parent: &Directory,
         name: &[u8],
         content: &mut TarReader<R>,
     ) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file =
-            File::from(self.again(parent, name, || openat(parent, name, flags, Mode::from(0o600)))?);
+        // Only its owner may have the content before all is set; root's own needs nothing more than its mode.
+        let is_default = self.is_default_owner(entry, parent);
+        let mode = if is_default && entry.xattrs.is_empty() && entry.mode & !self.defaults.mode == 0 {
+            entry.mode
+        } else {
+            0o600
+        };
+        let made = self.again(parent.as_fd(), name, || {
+            openat(parent, name, flags, Mode::from(mode))
+        })?;
+        let mut file = File::from(made);
         match &entry.sparse {
-            None => copy(content, &mut file, entry.size, &mut self.buffer)?,
+            None => content.take_content(entry.size, |piece| file.write_all(piece))?,
             Some(map) => {
                 for &(offset, length) in map {
                     file.seek(SeekFrom::Start(offset))?;
-                    copy(content, &mut file, length, &mut self.buffer)?;
+                    content.take_content(length, |piece| file.write_all(piece))?;
                 }
                 file.set_len(entry.size)?;
             }
         }
-        self.attributes(file.as_fd(), entry)?;
+        self.attributes(file.as_fd(), entry, Some((parent, mode)))?;
         Ok(futimens(&file, &times(entry.mtime))?)
     }
 
@@ -207,8 +251,8 @@ impl<'a> Unpacker<'a> {
             return Err(refuse(entry, "its target is the root"));
         };
         let link = |own: &mut Self| -> io::Result<()> {
-            let from = own.target.open(&directories.join(&b'/'))?.try_clone_to_owned()?;
-            let stat = statat(&from, target_name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let from = own.target.open(&directories.join(&b'/'))?;
+            let stat = statat(&*from, target_name, AtFlags::SYMLINK_NOFOLLOW)?;
             if is_directory(stat.st_mode) {
                 return Err(io::Error::from(io::ErrorKind::IsADirectory));
             }
@@ -219,13 +263,14 @@ impl<'a> Unpacker<'a> {
                 Err(error) => return Err(error.into()),
             }
             own.again(parent, name, || {
-                linkat(&from, target_name, parent, name, AtFlags::empty())
+                linkat(&*from, target_name, parent, name, AtFlags::empty())
             })
         };
         link(self).map_err(|source| make("link", entry, source))
     }
 
-    fn node(&mut self, entry: &Entry, parent: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    fn node(&mut self, entry: &Entry, opened: &Directory, name: &[u8]) -> io::Result<()> {
+        let parent = opened.as_fd();
         let kind = match entry.kind {
             EntryKind::CharDevice => FileType::CharacterDevice,
             EntryKind::BlockDevice => FileType::BlockDevice,
@@ -235,7 +280,7 @@ impl<'a> Unpacker<'a> {
         self.again(parent, name, || {
             mknodat(parent, name, kind, Mode::from(0o600), device)
         })?;
-        self.attributes_of_name(parent, name, entry)?;
+        self.attributes_of_name(opened, name, entry)?;
         // An O_PATH descriptor cannot be given a mode; its magic link can, and leads nowhere else.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let node = openat(parent, name, flags, Mode::empty())?;
@@ -266,21 +311,46 @@ impl<'a> Unpacker<'a> {
         remove_tree(parent, name)
     }
 
-    /// Sets owner, attributes and mode, in the one order that works.
-    fn attributes(&mut self, file: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+    /// Returns whether what is made in `parent` has the owners of `entry` without being told.
+    fn is_default_owner(&self, entry: &Entry, parent: &Directory) -> bool {
+        let is_root = (entry.uid, entry.gid) == (0, 0) && self.options.owner_base == 0;
+        is_root && self.defaults.user_0 && parent.gives_group_0
+    }
+
+    /// Sets owner, attributes and mode, in the one order that works. For a file that was just made, `made` has its
+    /// parent and the mode that was asked for: what it has already is not set again.
+    fn attributes(
+        &mut self,
+        file: BorrowedFd<'_>,
+        entry: &Entry,
+        made: Option<(&Directory, u32)>,
+    ) -> io::Result<()> {
         let (uid, gid) = self.owner(entry)?;
-        fchown(file, Some(uid), Some(gid))?;
+        if !made.is_some_and(|(parent, _)| self.is_default_owner(entry, parent)) {
+            fchown(file, Some(uid), Some(gid))?;
+        }
         for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
             let set = fsetxattr(file, &name[..], value, XattrFlags::empty());
             self.count_lost(set)?;
+            if name == b"system.posix_acl_default" {
+                // From here on modes of new files are not what is asked for.
+                self.defaults.mode = 0;
+            }
         }
-        Ok(fchmod(file, Mode::from(entry.mode))?)
+        let has_mode = made.is_some_and(|(_, mode)| mode == entry.mode && mode & !self.defaults.mode == 0);
+        if !has_mode {
+            fchmod(file, Mode::from(entry.mode))?;
+        }
+        Ok(())
     }
 
-    /// Sets owner, attributes and time of what cannot be opened: links and device nodes.
-    fn attributes_of_name(&mut self, parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io::Result<()> {
+    /// Sets owner, attributes and time of what cannot be opened: links and device nodes, just made in `opened`.
+    fn attributes_of_name(&mut self, opened: &Directory, name: &[u8], entry: &Entry) -> io::Result<()> {
+        let parent = opened.as_fd();
         let (uid, gid) = self.owner(entry)?;
-        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if !self.is_default_owner(entry, opened) {
+            chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        }
         for (attribute, value) in entry.xattrs.iter().filter(|(attribute, _)| is_kept(attribute)) {
             let mut path = format!("/proc/self/fd/{}/", parent.as_raw_fd()).into_bytes();
             path.extend_from_slice(name);
@@ -328,6 +398,7 @@ impl<'a> Unpacker<'a> {
             return self.delete(parent, name);
         }
         let directory = self.target.open_or_make(parent)?;
+        let directory = directory.as_fd();
         match mknodat(directory, name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) => Ok(()),
             // The layer has both the whiteout and the name: the name stays, and hides the lower one wholly.
@@ -342,10 +413,15 @@ impl<'a> Unpacker<'a> {
     fn opaque(&mut self, path: &[u8]) -> io::Result<()> {
         if self.options.whiteouts == Whiteouts::Overlay {
             let directory = self.target.open_or_make(path)?;
-            return Ok(fsetxattr(directory, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?);
+            return Ok(fsetxattr(
+                &*directory,
+                OVERLAY_OPAQUE,
+                b"y",
+                XattrFlags::empty(),
+            )?);
         }
         let directory = match self.target.open(path) {
-            Ok(directory) => directory.try_clone_to_owned()?,
+            Ok(directory) => directory,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -356,16 +432,16 @@ impl<'a> Unpacker<'a> {
     /// Deletes `name` unless this archive made it; of a directory that it made, everything else inside.
     fn delete(&mut self, parent: &[u8], name: &[u8]) -> io::Result<()> {
         let directory = match self.target.open(parent) {
-            Ok(directory) => directory.try_clone_to_owned()?,
+            Ok(directory) => directory,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         self.target.forget();
         let path = join(parent, name);
         if !self.made.contains(&path) {
-            return remove_tree(directory, name);
+            return remove_tree(&*directory, name);
         }
-        match open_directory(&directory, name) {
+        match open_directory(&*directory, name) {
             Ok(own) => self.empty(own.as_fd(), &path),
             Err(_not_a_directory) => Ok(()),
         }
@@ -413,26 +489,8 @@ fn make(doing: &'static str, entry: &Entry, source: io::Error) -> UnpackError {
     }
 }
 
-fn copy<R: Read>(
-    content: &mut TarReader<R>,
-    file: &mut File,
-    bytes: u64,
-    buffer: &mut [u8],
-) -> io::Result<()> {
-    let mut left = bytes;
-    while left > 0 {
-        let part = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let count = content.read(&mut buffer[..part])?;
-        if count == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-        }
-        file.write_all(&buffer[..count])?;
-        left -= u64::try_from(count).unwrap_or(u64::MAX);
-    }
-    Ok(())
-}
-
-fn is_kept(name: &[u8]) -> bool {
+/// Returns whether archives may have this attribute.
+pub(crate) fn is_kept(name: &[u8]) -> bool {
     match name {
         b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default" => true,
         _ => name.starts_with(b"user.") && !name.starts_with(b"user.overlay."),

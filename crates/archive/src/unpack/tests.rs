@@ -52,7 +52,18 @@ fn archive(members: &[Member]) -> Vec<u8> {
 
 fn unpack_with(bytes: &[u8], target: &HostPath, whiteouts: Whiteouts) -> Result<UnpackSummary, UnpackError> {
     let directory = std::fs::File::open(target).unwrap();
-    unpack(bytes, directory.as_fd(), &UnpackOptions::layer(whiteouts))
+    let options = UnpackOptions::layer(whiteouts);
+    let unpacked = unpack(bytes, directory.as_fd(), &options);
+    // With a thread for the decompression it is the same, to the last byte.
+    let again = tempfile::tempdir().unwrap();
+    let directory = std::fs::File::open(again.path()).unwrap();
+    let beside = unpack_beside(bytes, directory.as_fd(), &options);
+    match (&unpacked, &beside) {
+        (Ok(one), Ok(other)) => assert_eq!(one, other),
+        (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string()),
+        (one, other) => panic!("{one:?} and {other:?}"),
+    }
+    unpacked
 }
 
 /// Everything that matters of a tree, by path.

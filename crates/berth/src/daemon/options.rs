@@ -41,6 +41,8 @@ pub(crate) struct Options {
     default_pids_limit: i64,
     init: bool,
     no_new_privileges: bool,
+    insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
     labels: Vec<String>,
     arguments: Vec<OsString>,
 }
@@ -290,6 +292,20 @@ static SPECS: &[Spec] = &[
         "Default limit of processes of a container, -1 for none (default 2048)",
     ),
     spec(
+        "insecure-registry",
+        "insecure-registries",
+        Form::Many,
+        "list",
+        "Registry (host[:port] or network) to speak to without checking TLS; 127.0.0.0/8 always is",
+    ),
+    spec(
+        "registry-mirror",
+        "registry-mirrors",
+        Form::Many,
+        "list",
+        "URL of a registry to ask before Docker Hub",
+    ),
+    spec(
         "label",
         "labels",
         Form::Many,
@@ -376,6 +392,8 @@ impl Options {
             no_new_privileges: self.no_new_privileges,
             shim_executable: std::env::current_exe()?,
             shim_arguments: vec!["berth-shim".to_owned()],
+            insecure_registries: self.insecure_registries.clone(),
+            registry_mirrors: self.registry_mirrors.clone(),
             labels: self.labels.clone(),
             debug: self.debug,
         })
@@ -662,6 +680,8 @@ fn resolve(values: Values, arguments: &[OsString]) -> Result<Options, OptionsErr
         default_pids_limit: number("default-pids-limit", &values)?.unwrap_or(2048),
         init: values.switch("init")?,
         no_new_privileges: values.switch("no-new-privileges")?,
+        insecure_registries: values.many("insecure-registry")?,
+        registry_mirrors: values.many("registry-mirror")?,
         labels: values.many("label")?,
         arguments: arguments.to_vec(),
     })

@@ -1,8 +1,8 @@
 //! All commands: those that are there, those that docker has and Berth not yet, and the groups.
 
 use crate::command::{
-    attach, create, events, exec, history, image, info, inspect, kill, load, logs, pack, pause, port, prune,
-    ps, rename, restart, rm, run, save, start, stats, stop, top, update, version, volume, wait,
+    attach, create, events, exec, history, image, info, inspect, kill, load, login, logout, logs, pack, pause, port,
+    prune, ps, push, rename, restart, rm, run, save, search, start, stats, stop, top, update, version, volume, wait,
 };
 use crate::flag::{Command, Flag, Order, Positionals, State, many, one, switch};
 
@@ -11,8 +11,7 @@ const TLS: &str = "the daemon is reached by its unix socket, or by tcp on this m
 
 /// Flags before the command.
 const GLOBAL_FLAGS: &[Flag] = &[
-    one("config", "string", "Directory of client configuration files")
-        .not_yet("no client configuration is read"),
+    one("config", "string", "Directory of docker's config.json with the credentials"),
     one("context", "string", "Name of the context to use")
         .short('c')
         .not_yet("contexts are not there; use --host"),
@@ -78,7 +77,7 @@ static GROUPS: [&Command; 4] = group! {
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 46] = [
+static READY: [&Command; 50] = [
     &attach::COMMAND,
     &create::COMMAND,
     &exec::COMMAND,
@@ -105,10 +104,14 @@ static READY: [&Command; 46] = [
     &load::IMPORT,
     &inspect::IMAGE,
     &load::LOAD,
+    &login::COMMAND,
+    &logout::COMMAND,
     &image::LIST,
     &pack::COMMAND,
     &prune::IMAGES,
+    &push::COMMAND,
     &image::REMOVE,
+    &search::COMMAND,
     &image::TAG,
     &info::DISK_USAGE,
     &events::COMMAND,
@@ -127,7 +130,7 @@ static READY: [&Command; 46] = [
     GROUPS[3],
 ];
 
-static NOT_YET: [&Command; 39] = not_yet! {
+static NOT_YET: [&Command; 35] = not_yet! {
     ["build"] "Build an image from a Dockerfile";
     ["builder"] "Manage builds";
     ["buildx"] "Build with BuildKit";
@@ -141,9 +144,6 @@ static NOT_YET: [&Command; 39] = not_yet! {
     ["context"] "Manage contexts";
     ["image", "build"] "Build an image from a Dockerfile";
     ["image", "pull"] as ["pull"] "Download an image from a registry";
-    ["image", "push"] as ["push"] "Upload an image to a registry";
-    ["login"] "Log in to a registry";
-    ["logout"] "Log out of a registry";
     ["manifest"] "Manage image manifests";
     ["network"] "Manage networks";
     ["network", "connect"] "Connect a container to a network";
@@ -156,7 +156,6 @@ static NOT_YET: [&Command; 39] = not_yet! {
     ["node"] "Manage swarm nodes";
     ["plugin"] "Manage plugins";
     ["scout"] "Look for vulnerabilities";
-    ["search"] "Search a registry for images";
     ["secret"] "Manage swarm secrets";
     ["service"] "Manage swarm services";
     ["stack"] "Manage swarm stacks";

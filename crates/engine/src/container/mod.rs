@@ -2,8 +2,11 @@
 
 mod actor;
 mod attach;
+mod changes;
+mod commit;
 mod create;
 mod exec;
+mod export;
 mod finish;
 mod host_files;
 mod inspect;
@@ -30,11 +33,14 @@ mod view;
 mod wait;
 
 pub use attach::{AttachError, AttachRequest, Attached, attach};
+pub use changes::{Change, ChangeKind, FilesError, changes};
+pub use commit::{CommitRequest, commit};
 pub use create::{CreateError, CreateRequest, Created, create};
 pub use exec::{
     ExecConfig, ExecDetails, ExecError, ExecStart, Session, exec_create, exec_inspect, exec_resize,
     exec_start,
 };
+pub use export::export;
 pub use inspect::{Details, MountPoint, inspect};
 pub use kill::kill;
 pub use list::{ListRequest, Summary, list};
@@ -54,6 +60,7 @@ pub use view::{ChangeError, Changed, Exit, LookupError, Status, View};
 pub use wait::{Condition, Ended, Waiter, wait};
 
 pub(crate) use actor::{Command, Found, ask, queue};
+pub(crate) use commit::thaw_left_over;
 pub(crate) use exec::Exec;
 pub(crate) use finish::exit_record;
 pub(crate) use inspect::sizes;

@@ -10,13 +10,13 @@ use crate::Engine;
 /// One step of an image's making.
 #[derive(Clone, Debug)]
 pub struct HistoryEntry {
-    /// The image's id for the newest entry, else `<missing>`.
+    /// The image's id for the newest entry and for those whose image is here, else `<missing>`.
     pub id: String,
     /// When.
     pub created: Timestamp,
     /// The command.
     pub created_by: String,
-    /// The names of the image, for the newest entry.
+    /// The names of that image.
     pub tags: Vec<String>,
     /// Bytes of the layer it made.
     pub size: u64,
@@ -31,9 +31,7 @@ pub async fn history(engine: &Arc<Engine>, image: &str) -> Result<Vec<HistoryEnt
     let mut entries: Vec<HistoryEntry> = Vec::new();
     for step in &image.config.history {
         let layer = if step.empty_layer { None } else { layers.next() };
-        let size = layer
-            .and_then(|layer| engine.storage.layer(&layer.chain_id).ok())
-            .map_or(0, |facts| facts.size);
+        let size = layer.map_or(0, |layer| layer.size);
         entries.push(HistoryEntry {
             id: "<missing>".to_owned(),
             created: step
@@ -48,9 +46,13 @@ pub async fn history(engine: &Arc<Engine>, image: &str) -> Result<Vec<HistoryEnt
         });
     }
     entries.reverse();
-    if let Some(newest) = entries.first_mut() {
-        newest.id = image.id.to_string();
-        newest.tags = image.repo_tags();
+    // The newest step is the image; those below it have a name as far as it was committed here.
+    let mut next = Some(image);
+    for entry in &mut entries {
+        let Some(image) = next else { break };
+        entry.id = image.id.to_string();
+        entry.tags = image.repo_tags();
+        next = image.parent.as_ref().and_then(|parent| engine.images.get(parent));
     }
     Ok(entries)
 }

@@ -40,6 +40,12 @@ pub struct ImageDetails {
     pub references: Vec<String>,
     /// `name@sha256:…`.
     pub digests: Vec<String>,
+    /// The image that it was committed from, or empty.
+    pub parent: String,
+    /// When it was given a name last.
+    pub last_tagged: Timestamp,
+    /// The version of the program that made it, or empty.
+    pub docker_version: String,
     /// The comment of its last layer.
     pub comment: String,
     /// When it was made.
@@ -76,6 +82,9 @@ pub async fn inspect(engine: &Arc<Engine>, image: &str) -> Result<ImageDetails, 
         id: image.id.to_string(),
         references: image.repo_tags(),
         digests: image.repo_digests(),
+        parent: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
+        last_tagged: image.last_tagged(),
+        docker_version: document.docker_version.clone().unwrap_or_default(),
         comment: comment.unwrap_or_default(),
         created: image.created,
         author: document.author.clone().unwrap_or_default(),

@@ -14,6 +14,8 @@ use crate::system::{check_names, label_fits, switch, until};
 /// Which images are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct ImageListRequest {
+    /// Whether images without a name from which others were committed are listed too.
+    pub all: bool,
     /// docker's filters `before dangling label reference since until`.
     pub filters: BTreeMap<String, Vec<String>>,
 }
@@ -23,6 +25,8 @@ pub struct ImageListRequest {
 pub struct ImageSummary {
     /// `sha256:…`.
     pub id: String,
+    /// The image that it was committed from, or empty.
+    pub parent: String,
     /// `name:tag` for each of its names, short as docker prints them.
     pub references: Vec<String>,
     /// `name@sha256:…`.
@@ -57,7 +61,10 @@ pub async fn list(engine: &Arc<Engine>, request: ImageListRequest) -> Result<Vec
     let mut summaries = Vec::new();
     for image in engine.images.list() {
         let labels = &image.config.config.labels;
-        let fits = dangling.is_none_or(|dangling| image.tags.is_empty() == dangling)
+        let is_nameless = image.tags.is_empty() && image.digests.is_empty();
+        let is_between = is_nameless && engine.images.has_children(&image.id);
+        let fits = (request.all || !is_between)
+            && dangling.is_none_or(|dangling| image.tags.is_empty() == dangling)
             && until.is_none_or(|until| image.created < until)
             && before.is_none_or(|before| image.created < before)
             && since.is_none_or(|since| image.created > since)
@@ -84,6 +91,7 @@ pub async fn list(engine: &Arc<Engine>, request: ImageListRequest) -> Result<Vec
 pub(crate) fn summarize(engine: &Engine, image: &Image) -> ImageSummary {
     ImageSummary {
         id: image.id.to_string(),
+        parent: image.parent.as_ref().map(ToString::to_string).unwrap_or_default(),
         references: image.repo_tags(),
         digests: image.repo_digests(),
         created: image.created,

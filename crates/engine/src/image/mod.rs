@@ -22,6 +22,7 @@ pub use remove::{Removal, RemoveImageRequest, remove};
 pub use save::save;
 pub use tag::tag;
 
+pub(crate) use import::parse_reference;
 pub(crate) use list::summarize;
 
 use std::sync::Arc;

@@ -22,12 +22,14 @@ pub struct RemoveImageRequest {
 pub enum Removal {
     /// A name.
     Untagged(String),
-    /// The image, or a layer.
+    /// An image.
     Deleted(String),
+    /// A layer, by its chain id.
+    Layer(String),
 }
 
-/// Removes a name, and the image with its last name. Parents are content of their own here, so `no_prune` keeps what
-/// is kept anyhow.
+/// Removes a name, and the image with its last name; then, unless `no_prune` says otherwise, the images that it was
+/// committed from and that nothing needs.
 pub async fn remove(
     engine: &Arc<Engine>,
     image: &str,
@@ -35,7 +37,10 @@ pub async fn remove(
 ) -> Result<Vec<Removal>, ImageError> {
     let (worker, name) = (Arc::clone(engine), image.to_owned());
     let removed = blocking("remove an image", move || {
-        let options = RemoveOptions { force: request.force };
+        let options = RemoveOptions {
+            force: request.force,
+            prune: !request.no_prune,
+        };
         let removed = worker
             .images
             .remove(&name, &options, &|id| users(&worker, id))
@@ -61,12 +66,11 @@ pub async fn remove(
                 super::tell(engine, "untag", &id, None);
                 Removal::Untagged(name)
             }
-            image::Removal::Deleted(digest) => {
-                if digest.as_str() == id {
-                    super::tell(engine, "delete", &id, None);
-                }
-                Removal::Deleted(digest.to_string())
+            image::Removal::Image(image) => {
+                super::tell(engine, "delete", image.as_str(), None);
+                Removal::Deleted(image.to_string())
             }
+            image::Removal::Layer(layer) => Removal::Layer(layer.to_string()),
         });
     }
     Ok(removals)

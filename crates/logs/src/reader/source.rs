@@ -72,6 +72,17 @@ impl Source {
         }
     }
 
+    /// Returns whether this is `file`, whatever either of them is called now and whether it was compressed since.
+    pub(super) fn is_file(&self, file: &LogFile) -> io::Result<bool> {
+        match &self.bytes {
+            // No other file can have the inode number while this one is open. Their beginnings say nothing: the first
+            // entry may have come between the two looks.
+            Bytes::Plain(_) if !file.is_compressed => Ok(self.identity.inode() == file.identity.inode()),
+            Bytes::Plain(own) => Ok(files::identity(own)? == file.identity),
+            Bytes::Compressed(_) => Ok(self.identity == file.identity),
+        }
+    }
+
     pub(super) fn is_compressed(&self) -> bool {
         matches!(self.bytes, Bytes::Compressed(_))
     }

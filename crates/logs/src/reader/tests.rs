@@ -207,3 +207,48 @@ fn a_damaged_compressed_file_is_read_as_far_as_it_goes_and_once() {
     assert_eq!(lines.matches("line 0\n").count(), 1);
     thread.join().unwrap();
 }
+
+/// The reader may have looked at a file while it was empty and look for it again when it is not.
+#[test]
+fn a_file_is_known_again_after_its_first_entry_and_its_compression() {
+    let directory = Directory::new("known");
+    let given = [("max-size", "1k"), ("max-file", "9"), ("compress", "true")];
+    let mut writer = writer(&directory, "", &given);
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(directory.log())
+        .unwrap();
+    let open = |index| LogFile::open(&directory.log(), index).unwrap().unwrap();
+    let source = Source::new(open(0), Driver::JsonFile);
+    writer.write(Stream::Stdout, b"first\n");
+    assert!(source.is_file(&open(0)).unwrap());
+    while !crate::files::compressed(&directory.log(), 1).exists() {
+        writer.write(Stream::Stdout, b"more\n");
+        writer.work();
+    }
+    assert!(source.is_file(&open(1)).unwrap());
+    assert!(!source.is_file(&open(0)).unwrap());
+}
+
+#[test]
+fn a_gap_that_a_rotation_makes_hides_nothing() {
+    let directory = Directory::new("gap");
+    let given = [("max-size", "1k"), ("max-file", "9"), ("compress", "false")];
+    let mut writer = writer(&directory, "", &given);
+    let mut expected = String::new();
+    for number in 0..60 {
+        let line = format!("line {number}\n");
+        writer.write(Stream::Stdout, line.as_bytes());
+        expected += &line;
+    }
+    let rotated = |index| crate::files::rotated(&directory.log(), index);
+    let count = (1..).find(|index| !rotated(*index).exists()).unwrap() - 1;
+    assert!(count > 2, "{count}");
+    // Each state between two renames of a rotation, the last with no current file.
+    for index in (0..=count).rev() {
+        let from = if index == 0 { directory.log() } else { rotated(index) };
+        std::fs::rename(from, rotated(index + 1)).unwrap();
+        assert_eq!(text(&read(&directory, "", everything())), expected, "{index}");
+    }
+}

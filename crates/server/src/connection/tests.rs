@@ -45,7 +45,8 @@ fn tells_old_hijacks_from_the_rest() {
     }
 }
 
-/// Answers `/attach` with a stream, `/silent` with a body that never comes, and all else with its body.
+/// Answers `/attach` with a stream, `/silent` with a body that never comes, `/query` with the query, and all else with
+/// its body.
 #[derive(Default)]
 struct Fake {
     stopping: CancellationToken,
@@ -67,6 +68,10 @@ impl Service for Fake {
             let (sender, receiver) = reply::channel();
             *self.silent.lock().unwrap() = Some(sender);
             return reply::stream("text/plain", receiver);
+        }
+        if path == "/query" {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            return reply::typed(http::StatusCode::OK, "text/plain", reply::full(query));
         }
         let body = request
             .into_body()
@@ -176,6 +181,31 @@ async fn old_clients_get_200_and_raw_bytes() {
         "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\nfirst "
     );
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn quotes_in_a_query_are_taken_byte_by_byte_and_on_later_requests() {
+    const REQUESTS: &str = concat!(
+        "POST /echo?x=\"1\" HTTP/1.1\r\nHost: d\r\nContent-Length: 5\r\n\r\n\"GET ",
+        "GET /query?filters={\"name\":[\"c1\"]} HTTP/1.1\r\nHost: d\r\n\r\n",
+        "GET /query?last=\"2\" HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n",
+    );
+    for size in [1, 2, 7, 20, 64, REQUESTS.len()] {
+        let Fixture {
+            mut client, serving, ..
+        } = fixture();
+        for piece in REQUESTS.as_bytes().chunks(size) {
+            client.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let all = read_all(&mut client).await;
+        let bodies = ["\"GET ", "filters={%22name%22:[%22c1%22]}", "last=%222%22"];
+        assert_eq!(all.matches("HTTP/1.1 200 OK\r\n").count(), 3, "{size}: {all}");
+        for body in bodies {
+            assert!(all.contains(&format!("\r\n\r\n{body}")), "{size}: {all}");
+        }
+        serving.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

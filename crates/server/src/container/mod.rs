@@ -1,7 +1,11 @@
 //! Containers: one file per verb.
 
 pub(crate) mod attach;
+pub(crate) mod changes;
+pub(crate) mod commit;
+pub(crate) mod copy;
 pub(crate) mod create;
+pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 pub(crate) mod list;

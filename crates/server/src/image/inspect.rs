@@ -3,7 +3,6 @@
 use api_types::config::{ContainerConfig, Words};
 use api_types::image::{ImageInspect, ImageMetadata, RootFs};
 use api_types::inspect::GraphDriver;
-use base::clock::Timestamp;
 use engine::image::{ImageConfig, ImageDetails};
 use serde_json::Map;
 
@@ -28,10 +27,10 @@ fn document(details: ImageDetails, version: ApiVersion) -> ImageInspect {
         id: details.id,
         repo_tags: details.references,
         repo_digests: details.digests,
-        parent: String::new(),
+        parent: details.parent,
         comment: details.comment,
         created: details.created.to_string(),
-        docker_version: String::new(),
+        docker_version: details.docker_version,
         author: details.author,
         config: config(details.config),
         architecture: details.architecture,
@@ -49,7 +48,7 @@ fn document(details: ImageDetails, version: ApiVersion) -> ImageInspect {
             layers: details.layers,
         },
         metadata: ImageMetadata {
-            last_tag_time: Timestamp::NEVER.to_string(),
+            last_tag_time: details.last_tagged.to_string(),
         },
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn to_api(removed: Vec<Removal>) -> Vec<ImageDelete> {
             untagged,
             ..ImageDelete::default()
         },
-        Removal::Deleted(deleted) => ImageDelete {
+        Removal::Deleted(deleted) | Removal::Layer(deleted) => ImageDelete {
             deleted,
             ..ImageDelete::default()
         },

@@ -17,10 +17,10 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, ApiError> {
     }
     let wanted = |name: &str| types.is_empty() || types.contains(&name);
     let usage = engine::system::disk_usage(call.engine()).await?;
-    let images = usage.images.iter().map(|image| {
+    let images = usage.images.iter().map(|(image, shared)| {
         let mut row = summary::image(image, call.version);
         row.containers = i64::try_from(image.containers).unwrap_or(i64::MAX);
-        row.shared_size = 0;
+        row.shared_size = signed(*shared);
         row
     });
     Ok(reply::ok(&DiskUsage {

@@ -31,12 +31,8 @@ refusals! {
     auth: "logging in to a registry";
     build: "building images";
     build_prune: "a build cache";
-    changes: "listing the changes of a container";
     checkpoint: "checkpointing containers";
-    commit: "committing containers";
-    copy: "copying files from and to containers";
     distribution: "asking a registry for an image";
-    export: "exporting containers";
     network: "making and changing networks";
     plugin: "plugins";
     push: "pushing images to a registry";

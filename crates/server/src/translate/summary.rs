@@ -59,7 +59,7 @@ pub(crate) fn image(summary: &engine::image::ImageSummary, version: ApiVersion) 
         created: summary.created.unix_seconds(),
         id: summary.id.clone(),
         labels: Some(summary.labels.clone()).filter(|labels| !labels.is_empty()),
-        parent_id: String::new(),
+        parent_id: summary.parent.clone(),
         repo_digests: names(&summary.digests, "<none>@<none>", version),
         repo_tags: names(&summary.references, "<none>:<none>", version),
         shared_size: -1,

@@ -1,0 +1,317 @@
+//! The bytes of one layer: from the registry to the store and, at the same time, to whoever unpacks them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use archive::Limits;
+use base::error::{Kind, Kinded};
+use bytes::Bytes;
+use content::BlobError;
+use registry::client::{BlobRange, RegistryError, Repository};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
+
+use super::feed::{Feed, FeedReader, feed};
+use super::layer::{Plan, Present};
+use super::{PullError, Puller};
+use crate::sink::StagedLayer;
+
+/// How often a download is tried again without having come further.
+const ATTEMPTS: u32 = 5;
+/// Bytes that count as having come further.
+const PROGRESS: u64 = 64 << 10;
+/// Pieces from the network that may wait to be stored. What waits is lost if the daemon is killed, and fetched again.
+const WAITING: usize = 2;
+
+/// A layer that came.
+pub(super) enum Fetched {
+    /// It was unpacked already; only its blob was missing.
+    There {
+        /// The size of its files.
+        size: u64,
+    },
+    /// It is unpacked and not shown.
+    Staged(Box<dyn StagedLayer>),
+}
+
+/// Held as long as a thread works on a blob, also when nobody waits for it any more.
+type BlobLock = Arc<OwnedMutexGuard<()>>;
+
+/// Fetches a layer, or takes its blob from the store if it is there.
+pub(super) async fn layer(
+    puller: &Arc<Puller>,
+    repository: &Repository,
+    plan: &Plan,
+    told: &watch::Sender<Present>,
+    lock: BlobLock,
+) -> Result<Fetched, PullError> {
+    if puller.has_blob(plan) {
+        match from_store(puller, plan, told, &lock).await {
+            // It is damaged: what the registry has heals it.
+            Err(error) if error.kind() == Kind::Invalid => {
+                puller.store.content.remove_damaged(&plan.blob.digest)?;
+            }
+            other => return other,
+        }
+    }
+    let (resumed, fetched) = from_registry(puller, repository, plan, told, &lock).await;
+    match fetched {
+        // The beginning that was here may have been the damaged part. It is gone now.
+        Err(error) if resumed && error.kind() == Kind::Invalid => {
+            told.send_modify(|present| (present.downloaded, present.extracted) = (0, 0));
+            from_registry(puller, repository, plan, told, &lock).await.1
+        }
+        other => other,
+    }
+}
+
+async fn from_store(
+    puller: &Arc<Puller>,
+    plan: &Plan,
+    told: &watch::Sender<Present>,
+    lock: &BlobLock,
+) -> Result<Fetched, PullError> {
+    told.send_modify(|present| present.downloaded = plan.blob.size);
+    let (puller, plan, lock) = (Arc::clone(puller), plan.clone(), Arc::clone(lock));
+    let unpacking = tokio::task::spawn_blocking(move || {
+        let _lock = lock;
+        let reader = puller.store.content.reader(&plan.blob.digest)?;
+        unpack(&puller, &plan, reader)
+    });
+    unpacking.await.map_err(PullError::task)?
+}
+
+/// Also returns whether there was a beginning.
+async fn from_registry(
+    puller: &Arc<Puller>,
+    repository: &Repository,
+    plan: &Plan,
+    told: &watch::Sender<Present>,
+    lock: &BlobLock,
+) -> (bool, Result<Fetched, PullError>) {
+    let (feed, reader) = feed();
+    let (sender, incoming) = mpsc::channel(WAITING);
+    let (tell_start, start) = oneshot::channel();
+    let storing = {
+        let (puller, plan, lock) = (Arc::clone(puller), plan.clone(), Arc::clone(lock));
+        tokio::task::spawn_blocking(move || {
+            let _lock = lock;
+            store(&puller, &plan, tell_start, incoming, feed)
+        })
+    };
+    let unpacking = {
+        let (puller, plan, lock, told) = (Arc::clone(puller), plan.clone(), Arc::clone(lock), told.clone());
+        let reader = reader.counting(move |count| {
+            let count = u64::try_from(count).unwrap_or(0);
+            told.send_modify(|present| present.extracted += count);
+        });
+        tokio::task::spawn_blocking(move || {
+            let _lock = lock;
+            unpack::<FeedReader>(&puller, &plan, reader)
+        })
+    };
+    let mut resumed = false;
+    let received = match start.await {
+        Ok(offset) => {
+            resumed = offset > 0;
+            receive(repository, plan, offset, sender, told).await
+        }
+        Err(_storing_failed) => Ok(()),
+    };
+    let ended = async {
+        let stored = storing.await.map_err(PullError::task)?;
+        let unpacked = unpacking.await.map_err(PullError::task)?;
+        match stored? {
+            Stored::Complete => unpacked,
+            Stored::Cut => {
+                received?;
+                // Whoever unpacks stopped first, and says why.
+                unpacked
+            }
+            Stored::Unread => {
+                if let Err(error) = &unpacked
+                    && error.kind() == Kind::Invalid
+                {
+                    // Nobody knows which of its bytes are wrong.
+                    puller.store.content.discard_partial(&plan.blob.digest)?;
+                }
+                unpacked
+            }
+        }
+    };
+    (resumed, ended.await)
+}
+
+/// Unpacks a layer, or only checks it where it is unpacked already.
+fn unpack<R: std::io::Read + Send>(puller: &Puller, plan: &Plan, mut reader: R) -> Result<Fetched, PullError> {
+    if let Some(size) = puller.sink.present(&plan.chain_id)? {
+        let summary = archive::inspect_beside(&mut reader, &Limits::LAYER).map_err(|error| PullError::Wrong {
+            digest: plan.blob.digest.clone(),
+            problem: base::error::chain(&error).to_string(),
+        })?;
+        check_diff_id(plan, &summary.diff_id)?;
+        finish_reading(&mut reader);
+        return Ok(Fetched::There { size });
+    }
+    let staged = puller
+        .sink
+        .unpack(plan.parent.as_ref(), &plan.diff_id, &mut reader)?;
+    check_diff_id(plan, staged.diff_id())?;
+    finish_reading(&mut reader);
+    Ok(Fetched::Staged(staged))
+}
+
+/// What follows the compressed stream belongs to the blob as well, and is hashed with it.
+fn finish_reading(reader: &mut impl std::io::Read) {
+    // If the download is cut off here, the download says so.
+    drop(std::io::copy(reader, &mut std::io::sink()));
+}
+
+fn check_diff_id(plan: &Plan, found: &oci::Digest) -> Result<(), PullError> {
+    if *found == plan.diff_id {
+        return Ok(());
+    }
+    Err(PullError::Wrong {
+        digest: plan.blob.digest.clone(),
+        problem: format!("its content has the digest {found} instead of {}", plan.diff_id),
+    })
+}
+
+/// How storing ended without an error of its own.
+enum Stored {
+    /// The blob is there.
+    Complete,
+    /// No more bytes came.
+    Cut,
+    /// Nobody reads them any more.
+    Unread,
+}
+
+/// Stores what comes, after what came at an earlier try, and passes all of it on.
+fn store(
+    puller: &Puller,
+    plan: &Plan,
+    start: oneshot::Sender<u64>,
+    mut incoming: mpsc::Receiver<Bytes>,
+    feed: Feed,
+) -> Result<Stored, PullError> {
+    let content = &puller.store.content;
+    let size = plan.blob.size;
+    let mut is_read = true;
+    let mut partial = content.partial::<BlobError>(&plan.blob.digest, size, |bytes| {
+        is_read = is_read && feed.send(Bytes::copy_from_slice(bytes));
+        Ok(())
+    })?;
+    if !is_read || start.send(partial.length()).is_err() {
+        return Ok(if is_read { Stored::Cut } else { Stored::Unread });
+    }
+    while let Some(bytes) = incoming.blocking_recv() {
+        partial.append(&bytes)?;
+        if !feed.send(bytes) {
+            return Ok(Stored::Unread);
+        }
+    }
+    if partial.length() < size {
+        return Ok(Stored::Cut);
+    }
+    feed.end();
+    content.finish(partial).map_err(|error| match error {
+        BlobError::Mismatch { expected, actual } => PullError::Wrong {
+            digest: expected,
+            problem: format!("the bytes have the digest {actual}"),
+        },
+        other => other.into(),
+    })?;
+    Ok(Stored::Complete)
+}
+
+/// Receives a blob from `offset` on. Ends without an error when it is complete, or when nobody stores it any more.
+async fn receive(
+    repository: &Repository,
+    plan: &Plan,
+    mut offset: u64,
+    sender: mpsc::Sender<Bytes>,
+    told: &watch::Sender<Present>,
+) -> Result<(), PullError> {
+    told.send_modify(|present| present.downloaded = offset);
+    let mut attempt = 0;
+    while offset < plan.blob.size {
+        let before = offset;
+        let error = match stream(repository, plan, &mut offset, &sender, told).await {
+            Ok(Streamed::Ended) if offset == plan.blob.size => return Ok(()),
+            Ok(Streamed::Unread) => return Ok(()),
+            Ok(Streamed::Ended) => short(plan, offset),
+            Err(PullError::Registry(error)) if error.is_temporary() => PullError::Registry(error),
+            Err(error) => return Err(error),
+        };
+        attempt = if offset - before >= PROGRESS { 1 } else { attempt + 1 };
+        if attempt >= ATTEMPTS {
+            return Err(error);
+        }
+        let wait = Duration::from_millis(250 << attempt);
+        told.send_modify(|present| present.retry = Some(wait.as_secs().max(1)));
+        tokio::time::sleep(wait).await;
+        told.send_modify(|present| present.retry = None);
+    }
+    Ok(())
+}
+
+fn short(plan: &Plan, offset: u64) -> PullError {
+    PullError::Wrong {
+        digest: plan.blob.digest.clone(),
+        problem: format!("the registry sent {offset} of {} bytes", plan.blob.size),
+    }
+}
+
+enum Streamed {
+    Ended,
+    Unread,
+}
+
+async fn stream(
+    repository: &Repository,
+    plan: &Plan,
+    offset: &mut u64,
+    sender: &mpsc::Sender<Bytes>,
+    told: &watch::Sender<Present>,
+) -> Result<Streamed, PullError> {
+    let wrong = |problem: String| PullError::Wrong {
+        digest: plan.blob.digest.clone(),
+        problem,
+    };
+    let size = plan.blob.size;
+    let range = BlobRange {
+        offset: *offset,
+        length: None,
+    };
+    let mut body = repository.blob(&plan.blob.digest, range).await?;
+    if let Some(total) = body.total().filter(|total| *total != size) {
+        return Err(wrong(format!("the registry has {total} bytes instead of {size}")));
+    }
+    // A registry without ranges sends the whole blob again.
+    let mut skip = offset
+        .checked_sub(body.offset())
+        .ok_or_else(|| wrong("the registry sent another range".to_owned()))?;
+    loop {
+        let mut bytes = match body.chunk().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Streamed::Ended),
+            Err(error) => return Err(RegistryError::into(error)),
+        };
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let skipped = skip.min(length);
+        skip -= skipped;
+        drop(bytes.split_to(usize::try_from(skipped).unwrap_or(usize::MAX)));
+        let length = length - skipped;
+        if length == 0 {
+            continue;
+        }
+        if *offset + length > size {
+            return Err(wrong(format!("the registry sent more than {size} bytes")));
+        }
+        if sender.send(bytes).await.is_err() {
+            return Ok(Streamed::Unread);
+        }
+        *offset += length;
+        told.send_modify(|present| present.downloaded = *offset);
+    }
+}

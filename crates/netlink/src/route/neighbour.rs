@@ -1,0 +1,74 @@
+//! Neighbours: who on a link has which address (`struct ndmsg`, linux/neighbour.h), and which port of a bridge.
+
+use std::net::IpAddr;
+
+use super::{MacAddress, address_of, family, octets};
+use crate::error::NetlinkError;
+use crate::message::{CREATE, DUMP, Message, REPLACE};
+use crate::reply::u32_of;
+use crate::socket::Socket;
+
+const RTM_NEWNEIGH: u16 = 28;
+const RTM_DELNEIGH: u16 = 29;
+const RTM_GETNEIGH: u16 = 30;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+/// `NUD_PERMANENT`.
+const PERMANENT: u16 = 128;
+
+/// A neighbour that is known for good and never asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The link's index.
+    pub link: u32,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its hardware address.
+    pub mac: MacAddress,
+}
+
+/// Makes a neighbour known, or corrects what was known.
+pub fn add_neighbour(neighbour: &Neighbour) -> Message {
+    let doing = format!("add neighbour {} of link {}", neighbour.address, neighbour.link);
+    let mut message = message(RTM_NEWNEIGH, CREATE | REPLACE, doing, neighbour);
+    message.bytes(NDA_LLADDR, &neighbour.mac.0);
+    message
+}
+
+/// Forgets a neighbour.
+pub fn remove_neighbour(neighbour: &Neighbour) -> Message {
+    let doing = format!(
+        "remove neighbour {} of link {}",
+        neighbour.address, neighbour.link
+    );
+    message(RTM_DELNEIGH, 0, doing, neighbour)
+}
+
+impl Socket {
+    /// Returns the neighbours that are known for good.
+    pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, NetlinkError> {
+        let request = Message::new(RTM_GETNEIGH, DUMP, "list neighbours", &[0; 12]);
+        self.dump(&request, |reply| {
+            let (fixed, attributes) = reply.split::<12>()?;
+            let state = u16::from_ne_bytes([fixed[8], fixed[9]]);
+            if state & PERMANENT == 0 {
+                return None;
+            }
+            Some(Neighbour {
+                link: u32_of(&fixed[4..])?,
+                address: attributes.get(NDA_DST).and_then(address_of)?,
+                mac: attributes.get(NDA_LLADDR).and_then(MacAddress::of)?,
+            })
+        })
+    }
+}
+
+fn message(kind: u16, flags: u16, doing: String, neighbour: &Neighbour) -> Message {
+    let mut fixed = [0; 12];
+    fixed[0] = family(neighbour.address);
+    fixed[4..8].copy_from_slice(&neighbour.link.to_ne_bytes());
+    fixed[8..10].copy_from_slice(&PERMANENT.to_ne_bytes());
+    let mut message = Message::new(kind, flags, doing, &fixed);
+    message.bytes(NDA_DST, &octets(neighbour.address));
+    message
+}

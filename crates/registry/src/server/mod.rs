@@ -1,0 +1,1 @@
+//! A registry of our own on a content store.

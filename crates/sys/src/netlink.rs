@@ -1,0 +1,94 @@
+//! Netlink sockets: opened with the options that make the kernel explain itself, also in another network namespace.
+#![expect(unsafe_code, reason = "setsockopt with options that rustix does not have")]
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::thread::LinkNameSpaceType;
+
+use crate::error::{SyscallError, call, check};
+
+/// What a netlink socket talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Links, addresses, routes, neighbours, queueing disciplines (`NETLINK_ROUTE`).
+    Route,
+    /// The packet filter (`NETLINK_NETFILTER`).
+    Netfilter,
+}
+
+/// Opens a netlink socket in the caller's network namespace. Errors come with the kernel's explanation and without the
+/// request (`NETLINK_EXT_ACK`, `NETLINK_CAP_ACK`), and the filters of dump requests are checked
+/// (`NETLINK_GET_STRICT_CHK`); see netlink(7).
+pub fn open(family: Family) -> Result<OwnedFd, SyscallError> {
+    let protocol = match family {
+        // NETLINK_ROUTE is 0, which is what no protocol means.
+        Family::Route => None,
+        Family::Netfilter => Some(rustix::net::netlink::NETFILTER),
+    };
+    let socket = call!(
+        socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC,
+            protocol
+        ),
+        "socket(AF_NETLINK, {family:?})"
+    )?;
+    for option in [
+        libc::NETLINK_EXT_ACK,
+        libc::NETLINK_CAP_ACK,
+        libc::NETLINK_GET_STRICT_CHK,
+    ] {
+        set(&socket, libc::SOL_NETLINK, option, 1)?;
+    }
+    Ok(socket)
+}
+
+/// As [`open`], in another network namespace: a socket stays in the namespace that it was made in, whoever uses it.
+pub fn open_in(family: Family, namespace: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
+    // A thread of its own enters the namespace and ends, so no thread that goes on is ever elsewhere.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            call!(
+                rustix::thread::move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)),
+                "setns({}, CLONE_NEWNET)",
+                namespace.as_raw_fd()
+            )?;
+            open(family)
+        });
+        let joined = match thread {
+            Ok(thread) => thread.join(),
+            Err(error) => {
+                let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::AGAIN);
+                return Err(SyscallError::new("clone(CLONE_THREAD)", errno));
+            }
+        };
+        joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Lets `bytes` of one send fit, beyond the limit for everybody (`SO_SNDBUFFORCE`: needs `CAP_NET_ADMIN`).
+pub fn reserve(socket: &OwnedFd, bytes: usize) -> Result<(), SyscallError> {
+    let size = i32::try_from(bytes).unwrap_or(i32::MAX);
+    set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)
+}
+
+fn set(socket: &OwnedFd, level: i32, option: i32, value: i32) -> Result<(), SyscallError> {
+    // SAFETY: setsockopt(2) reads `optlen` bytes from `optval`: the four bytes of `value`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    call!(
+        check(result.into()),
+        "setsockopt({}, {level}, {option}, {value})",
+        socket.as_raw_fd()
+    )
+    .map(drop)
+}
