@@ -1,5 +1,6 @@
 //! What the messages do, told by `ip`, `nft` and `tc`, and by packets that pass or do not. Each test has network
 //! namespaces of its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};

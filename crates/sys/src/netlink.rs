@@ -74,6 +74,9 @@ pub fn reserve(socket: &OwnedFd, bytes: usize) -> Result<(), SyscallError> {
     set(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, size)
 }
 
+/// Length of an option's value, an `int`, in bytes.
+const OPTION_LENGTH: libc::socklen_t = 4;
+
 fn set(socket: &OwnedFd, level: i32, option: i32, value: i32) -> Result<(), SyscallError> {
     // SAFETY: setsockopt(2) reads `optlen` bytes from `optval`: the four bytes of `value`, which outlives the call.
     let result = unsafe {
@@ -82,7 +85,7 @@ fn set(socket: &OwnedFd, level: i32, option: i32, value: i32) -> Result<(), Sysc
             level,
             option,
             (&raw const value).cast(),
-            size_of::<i32>() as libc::socklen_t,
+            OPTION_LENGTH,
         )
     };
     call!(
