@@ -115,6 +115,21 @@ impl Client {
         self.get(&Query::new(&["images", name, "history"])).await
     }
 
+    /// Pulls an image, or with an empty tag every tag of a repository. The tag may be a digest.
+    pub async fn pull_image(
+        &self,
+        repository: &str,
+        tag: &str,
+        platform: &str,
+        auth: &RegistryAuth,
+    ) -> Result<JsonStream<Progress>, ClientError> {
+        let query = Query::new(&["images", "create"])
+            .with("fromImage", repository)
+            .with_text("tag", tag)
+            .with_text("platform", platform);
+        self.progress_with_auth(&query, auth).await
+    }
+
     /// Pushes an image, or with an empty tag every tag of a repository, to the registry in its name.
     pub async fn push_image(
         &self,

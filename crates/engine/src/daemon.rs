@@ -15,6 +15,7 @@ use crate::config::Ulimit;
 use crate::container::{Container, Exec};
 use crate::files::{self, Layout};
 use crate::host::Host;
+use crate::image::{Pins, Unpacker};
 use crate::registries::Registries;
 use crate::registry::Registry;
 use crate::seccomp_cache::FilterCache;
@@ -57,6 +58,8 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// URLs of registries that are asked before Docker Hub.
     pub registry_mirrors: Vec<String>,
+    /// How many layers are fetched at a time, by all pulls together.
+    pub max_concurrent_downloads: usize,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Whether this is a debugging daemon, shown by info.
@@ -109,7 +112,11 @@ pub struct Engine {
     pub(crate) id: String,
     pub(crate) store: Arc<Store>,
     pub(crate) storage: Arc<dyn storage::Driver>,
-    pub(crate) images: image::Store,
+    pub(crate) images: Arc<image::Store>,
+    /// Images that come from registries.
+    pub(crate) puller: Arc<image::pull::Puller>,
+    /// Layers that somebody is about to need.
+    pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
     pub(crate) registry: Registry,
     /// How image registries are spoken to.
@@ -150,6 +157,14 @@ impl Engine {
         for problem in problems {
             tracing::warn!(image = %problem.manifest, problem = %problem.problem, "a damaged image was left out");
         }
+        let images = Arc::new(images);
+        let pins = Arc::<Pins>::default();
+        let sink = Arc::new(Unpacker::new(Arc::clone(&storage), Arc::clone(&pins)));
+        let puller = Arc::new(image::pull::Puller::new(
+            Arc::clone(&images),
+            sink,
+            config.max_concurrent_downloads,
+        ));
         let (volumes, damaged) =
             volume::Volumes::open(&layout.volumes(), Arc::clone(&store)).map_err(part("the volumes"))?;
         for damage in damaged {
@@ -176,6 +191,8 @@ impl Engine {
             store,
             storage,
             images,
+            puller,
+            pins,
             volumes,
             registry: Registry::default(),
             registries: Registries::new(&config),
@@ -189,6 +206,7 @@ impl Engine {
             config,
             _lock: lock,
         });
+        crate::image::restore_lost_layers(&engine).await;
         crate::recover::recover(&engine)
             .await
             .map_err(part("the containers"))?;
@@ -277,6 +295,17 @@ impl Engine {
             engine.deferred.send_modify(|count| *count -= 1);
             engine.touch();
         }));
+    }
+
+    /// Brings unpacked layers to the disk, when nobody waits for it.
+    pub(crate) fn sync_layers_later(self: &Arc<Self>) {
+        let engine = Arc::clone(self);
+        self.defer(move || {
+            if let Err(error) = engine.storage.sync_layers() {
+                // They count for this boot only, and their blobs are on the disk.
+                tracing::warn!(error = %base::error::chain(&error), "layers could not be synced");
+            }
+        });
     }
 
     /// Returns the execs, locked; never held across an await.

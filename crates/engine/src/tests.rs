@@ -51,6 +51,7 @@ impl Sandbox {
             shim_arguments: Vec::new(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            max_concurrent_downloads: 3,
             labels: Vec::new(),
             debug: false,
         })

@@ -70,7 +70,9 @@ pub(crate) fn own_manifest(store: &Store, image: &Image) -> Result<Option<Manife
     if !image.layers.iter().any(is_plain) || !image.repo_digests().is_empty() {
         return Ok(None);
     }
-    let text = store.content.read_document(&image.manifest.digest, MAX_MANIFEST)?;
+    let text = store
+        .content
+        .read_document(&image.manifest.digest, MAX_MANIFEST)?;
     let Ok(manifest) = serde_json::from_slice::<Manifest>(&text) else {
         return Ok(None);
     };
@@ -108,8 +110,12 @@ pub(crate) fn compress_layer(store: &Store, layer: &Layer) -> Result<Compressed,
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut content = oci::digest::HashReader::new(store.content.reader(&layer.blob.digest)?);
     let mut draft = io::BufWriter::with_capacity(1 << 20, store.content.draft()?);
-    archive::compress_gzip(BufReader::with_capacity(1 << 20, &mut content), &mut draft, threads)
-        .map_err(failed)?;
+    archive::compress_gzip(
+        BufReader::with_capacity(1 << 20, &mut content),
+        &mut draft,
+        threads,
+    )
+    .map_err(failed)?;
     draft.flush().map_err(failed)?;
     // What leaves must be what its configuration says it is.
     let (_, actual, _) = content.finish();
@@ -138,13 +144,12 @@ pub(crate) fn remember(
     let _ingest = store.content.begin_ingest();
     manifest.layers = blobs;
     let text = serde_json::to_vec(&manifest).map_err(CompressError::Encode)?;
-    let descriptor = store
-        .content
-        .store_document(&image.manifest.media_type, &text)?;
+    let descriptor = store.content.store_document(&image.manifest.media_type, &text)?;
     let sizes: Vec<u64> = image.layers.iter().map(|layer| layer.size).collect();
-    let fresh = document::read_image(store, &descriptor, Some(&sizes)).map_err(|error| CompressError::Damaged {
-        problem: base::error::chain(&error).to_string(),
-    })?;
+    let fresh =
+        document::read_image(store, &descriptor, Some(&sizes)).map_err(|error| CompressError::Damaged {
+            problem: base::error::chain(&error).to_string(),
+        })?;
     let mut state = store.lock();
     let mut changed = state.clone();
     let Some(present) = changed.images.get_mut(&image.id) else {

@@ -31,6 +31,7 @@ mod mask;
 mod mount;
 mod namespace;
 mod option;
+mod overlay;
 mod process;
 mod program;
 mod request;

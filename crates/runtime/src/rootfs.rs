@@ -1,20 +1,18 @@
 //! The root file system: put together by the parent, entered and furnished by the child.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 use oci::rootfs::Rootfs;
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
-use sys::mount::{
-    Attributes, Change, Depth, Propagation, fsconfig_set_fd, fsconfig_set_string, mount_setattr,
-};
+use sys::mount::{Attributes, Change, Depth, Propagation, mount_setattr};
 use sys::path::Root;
 
 use crate::error::{AtStep, CreateError, Result, Step};
 use crate::mount::{Kind, PlannedMount, is_path, shift_ids};
+use crate::overlay::{self, Overlay, no_idmap};
 use crate::target;
 
 /// A root file system as a detached mount.
@@ -61,82 +59,15 @@ pub(crate) fn make(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> R
             match overlay.make() {
                 // A volatile overlay leaves a mark that keeps it from being mounted again, because a crash may have
                 // lost writes. Whoever asks for `volatile` again (a restart) has said that this does not matter.
-                Err(error) if *volatile && error.errno() == libc::EINVAL && forget_volatile(work) => {
+                Err(error)
+                    if *volatile && error.errno() == libc::EINVAL && overlay::forget_volatile(work) =>
+                {
                     overlay.make()
                 }
                 result => result,
             }
         }
     }
-}
-
-fn no_idmap(path: &Path) -> String {
-    format!("idmap {path:?} (the file system cannot be used in a user namespace; --userns=host does without)")
-}
-
-/// Removes the mark of a volatile overlay (Documentation/filesystems/overlayfs.rst); returns whether there was one.
-fn forget_volatile(work: &Path) -> bool {
-    let Ok(root) = Root::open(work) else { return false };
-    root.metadata("work/incompat/volatile").is_ok() && root.remove_all("work/incompat").is_ok()
-}
-
-struct Overlay<'a> {
-    lowers: &'a [std::path::PathBuf],
-    upper: &'a Path,
-    work: &'a Path,
-    user_namespace: Option<BorrowedFd<'a>>,
-    volatile: bool,
-}
-
-impl Overlay<'_> {
-    fn make(&self) -> Result<Made> {
-        let Self {
-            lowers,
-            upper,
-            work,
-            user_namespace,
-            volatile,
-        } = *self;
-        if lowers.is_empty() {
-            return Err(CreateError::new(
-                Step::Rootfs,
-                libc::EINVAL,
-                "an overlay without layers",
-            ));
-        }
-        let config = sys::mount::fsopen(c"overlay").at(Step::Rootfs)?;
-        let mut leftovers = Vec::with_capacity(lowers.len());
-        for lower in lowers {
-            let layer = if let Some(namespace) = user_namespace {
-                let tree = sys::mount::open_tree_clone_at(lower, Depth::One).at(Step::Rootfs)?;
-                shift_ids(tree.as_fd(), Depth::One, namespace).at_with(Step::Rootfs, || no_idmap(lower))?;
-                tree
-            } else {
-                open_directory(lower)?
-            };
-            fsconfig_set_fd(&config, c"lowerdir+", &layer)
-                .at_with(Step::Rootfs, || format!("layer {lower:?}"))?;
-            leftovers.push(layer);
-        }
-        for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
-            let directory = open_directory(path)?;
-            fsconfig_set_fd(&config, key, &directory)
-                .at_with(Step::Rootfs, || format!("{key:?} {path:?}"))?;
-        }
-        if volatile {
-            sys::mount::fsconfig_set_flag(&config, c"volatile").at(Step::Rootfs)?;
-        }
-        // Shown in /proc/mounts in place of "none".
-        fsconfig_set_string(&config, c"source", c"overlay").at(Step::Rootfs)?;
-        sys::mount::fsconfig_create(&config).at(Step::Rootfs)?;
-        let tree = sys::mount::fsmount(&config, Attributes::empty()).at(Step::Rootfs)?;
-        Ok(Made { tree, leftovers })
-    }
-}
-
-fn open_directory(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).at_with(Step::Rootfs, || format!("open {path:?}"))
 }
 
 /// Makes `tree` the root of the calling process's mount namespace and lets go of everything else (child).

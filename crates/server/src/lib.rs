@@ -24,6 +24,7 @@ mod frame;
 mod hijack;
 mod listener;
 mod query;
+mod registry_auth;
 mod reply;
 mod router;
 mod shared;

@@ -67,6 +67,15 @@ impl Unpacked {
         &self.summary
     }
 
+    /// Returns the unpacked tree.
+    pub(crate) fn root(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.staging.root()
+    }
+
+    pub(crate) fn into_staging(self) -> Staging {
+        self.staging
+    }
+
     /// Shows the layer under its name, if it is what the name says.
     pub fn show(self, driver: &dyn Driver, layer: &LayerSource<'_>) -> Result<Committed, AddError> {
         if self.summary.diff_id != *layer.diff_id {

@@ -100,6 +100,38 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Returns the layers that a power cut took because they had not been synced, once; their blobs still have them.
     fn take_lost(&self) -> Vec<ChainId>;
 
+    /// Opens the directory with a layer's content, to be read.
+    fn open_layer(&self, layer: &ChainId) -> Result<OwnedFd, StorageError>;
+
+    /// Puts a staging in the place of the layer `layer`, which is damaged or gone. What was there is set aside whole.
+    fn replace_layer(
+        &self,
+        staging: Staging,
+        layer: &ChainId,
+        facts: &LayerFacts,
+    ) -> Result<(), StorageError>;
+
+    /// Removes what [`Self::replace_layer`] set aside, but for the layers on which somebody still stands.
+    fn release_set_aside(&self, is_used: &dyn Fn(&ChainId) -> bool) -> Result<(), StorageError>;
+
+    /// Returns what is wrong with what is recorded of a container's file system: `base` and `options` are what it was
+    /// made with. Nothing that the container wrote is looked at.
+    fn check_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<Vec<String>, StorageError>;
+
+    /// Writes again what is recorded of a container's file system. What the container wrote stays; when it is gone
+    /// there is nothing to mend, and that is an error.
+    fn repair_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<(), StorageError>;
+
     /// Removes a layer; succeeds if it is not there.
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError>;
 

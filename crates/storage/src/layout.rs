@@ -8,6 +8,7 @@
 //!   snapshots/<container id>/            a container's writable part and its facts.json
 //!   staging/<random>/                    things in the making: renamed into place when complete
 //!   trash/<random>/                      things that are gone: renamed here first, then removed
+//!   aside/<hex>.<random>/                damaged layers that were replaced, as long as a container stands on them
 //!   spare/<random>/                      snapshots made ahead of time, without a container yet
 //!   empty/                               the layer of an image that has none
 //! ```
@@ -226,11 +227,7 @@ impl Layout {
 
     pub(crate) fn layers(&self) -> Result<Vec<ChainId>, StorageError> {
         let names = entries(&self.directory.join("layers"))?;
-        let parse = |name: String| {
-            let algorithm = if name.len() == 128 { "sha512" } else { "sha256" };
-            format!("{algorithm}:{name}").parse().ok()
-        };
-        Ok(names.into_iter().filter_map(parse).collect())
+        Ok(names.iter().filter_map(|name| parse_layer(name)).collect())
     }
 
     pub(crate) fn snapshots(&self) -> Result<Vec<ContainerId>, StorageError> {
@@ -302,6 +299,107 @@ impl Layout {
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Committed::AlreadyThere),
             Err(error) => Err(StorageError::step("show", &path)(error)),
         }
+    }
+
+    /// Puts a staging in a layer's place at once; what was there goes to `aside/<chain id's hex>.<random>`.
+    pub(crate) fn replace_layer(
+        &self,
+        mut staging: Staging,
+        layer: &ChainId,
+        facts: &LayerFacts,
+    ) -> Result<(), StorageError> {
+        let recorded = RecordedFacts {
+            facts: facts.clone(),
+            boot: Some(self.boot.clone()),
+        };
+        write_facts(&staging.path, &recorded)?;
+        let path = self.layer(layer);
+        let aside = self.directory.join("aside");
+        make_directory(&aside)?;
+        let aside = aside.join(format!("{}.{}", layer.digest().hex(), random()?));
+        match renameat_with(CWD, &staging.path, CWD, &path, RenameFlags::EXCHANGE) {
+            Ok(()) => {
+                // The damaged tree has the staging's name now.
+                staging.armed = false;
+                renameat_with(CWD, &staging.path, CWD, &aside, RenameFlags::NOREPLACE)
+                    .map_err(StorageError::step("set aside", &path))?;
+            }
+            Err(Errno::NOENT) => {
+                renameat_with(CWD, &staging.path, CWD, &path, RenameFlags::NOREPLACE)
+                    .map_err(StorageError::step("show", &path))?;
+                staging.armed = false;
+            }
+            Err(error) => return Err(StorageError::step("replace", &path)(error)),
+        }
+        locked(&self.unsynced).push(layer.clone());
+        self.sync_layers()
+    }
+
+    pub(crate) fn release_set_aside(&self, is_used: &dyn Fn(&ChainId) -> bool) -> Result<(), StorageError> {
+        let directory = self.directory.join("aside");
+        make_directory(&directory)?;
+        for name in entries(&directory)? {
+            let layer = name.split_once('.').and_then(|(hex, _)| parse_layer(hex));
+            if !layer.is_some_and(|layer| is_used(&layer)) {
+                tree::remove(&directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares a snapshot's facts with those that it should have; `writable` is the directory that must be there.
+    pub(crate) fn check_snapshot(
+        &self,
+        container: &ContainerId,
+        facts: &SnapshotFacts,
+        writable: &str,
+    ) -> Result<Vec<String>, StorageError> {
+        let path = self.snapshot(container);
+        let mut problems = Vec::new();
+        match read_facts::<SnapshotFacts>(&path) {
+            Ok(Some(own)) if own == *facts => {}
+            Ok(Some(_)) => problems.push("its facts are wrong".to_owned()),
+            Ok(None) => problems.push("its facts are missing".to_owned()),
+            Err(error @ StorageError::Damaged { .. }) => {
+                problems.push(base::error::chain(&error).to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        if !path.join(writable).is_dir() {
+            problems.push("what the container wrote is missing".to_owned());
+        }
+        Ok(problems)
+    }
+
+    /// Writes a snapshot's facts again, and makes directories of the kernel's own if they are missing.
+    pub(crate) fn repair_snapshot(
+        &self,
+        container: &ContainerId,
+        facts: &SnapshotFacts,
+        needed: &[&str],
+        made: &[&str],
+    ) -> Result<(), StorageError> {
+        let path = self.snapshot(container);
+        if needed.iter().any(|name| !path.join(name).is_dir()) {
+            return Err(StorageError::NoSnapshot {
+                container: container.clone(),
+            });
+        }
+        for name in made {
+            make_directory(&path.join(name))?;
+        }
+        // A damaged file is replaced at once, so that a kill leaves one or the other.
+        let file = path.join(FACTS);
+        let text = serde_json::to_vec(facts).map_err(|source| StorageError::Damaged {
+            path: file.clone(),
+            source,
+        })?;
+        Ok(base::file::write_atomic(
+            &file,
+            &text,
+            0o600,
+            base::file::Durability::Power,
+        )?)
     }
 
     pub(crate) fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
@@ -441,6 +539,11 @@ fn boot_id() -> Result<String, StorageError> {
         return Err(StorageError::step("read", path)(missing));
     }
     Ok(text)
+}
+
+fn parse_layer(hex: &str) -> Option<ChainId> {
+    let algorithm = if hex.len() == 128 { "sha512" } else { "sha256" };
+    format!("{algorithm}:{hex}").parse().ok()
 }
 
 fn make_directory(path: &Path) -> Result<(), StorageError> {

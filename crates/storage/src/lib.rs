@@ -11,6 +11,7 @@ mod driver;
 mod error;
 
 mod add_layer;
+mod check;
 mod difference;
 mod merge;
 mod tree;
@@ -23,6 +24,7 @@ mod vfs;
 pub mod conformance;
 
 pub use add_layer::{AddError, LayerSource, Unpacked, add_layer, unpack_layer};
+pub use check::{LayerCheck, check_layer};
 pub use difference::{
     Change, ChangeKind, DifferenceError, DifferenceOptions, View, changes, pack_all, pack_changes,
 };

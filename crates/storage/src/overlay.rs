@@ -107,6 +107,43 @@ impl Driver for Overlay {
         self.layout.take_lost()
     }
 
+    fn open_layer(&self, layer: &ChainId) -> Result<OwnedFd, StorageError> {
+        tree::open(&self.layout.layer_root(layer))
+    }
+
+    fn replace_layer(
+        &self,
+        staging: Staging,
+        layer: &ChainId,
+        facts: &LayerFacts,
+    ) -> Result<(), StorageError> {
+        self.layout.replace_layer(staging, layer, facts)
+    }
+
+    fn release_set_aside(&self, is_used: &dyn Fn(&ChainId) -> bool) -> Result<(), StorageError> {
+        self.layout.release_set_aside(is_used)
+    }
+
+    fn check_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<Vec<String>, StorageError> {
+        let facts = SnapshotFacts::new(base, options);
+        self.layout.check_snapshot(container, &facts, "upper")
+    }
+
+    fn repair_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<(), StorageError> {
+        let facts = SnapshotFacts::new(base, options);
+        self.layout.repair_snapshot(container, &facts, &["upper"], &["work"])
+    }
+
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {
         self.layout.remove_layer(layer)
     }

@@ -1,6 +1,6 @@
 //! The vfs driver: every layer and every snapshot is a whole copy. Works on every file system, and wants the space.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use archive::Whiteouts;
@@ -85,6 +85,43 @@ impl Driver for Vfs {
 
     fn take_lost(&self) -> Vec<ChainId> {
         self.layout.take_lost()
+    }
+
+    fn open_layer(&self, layer: &ChainId) -> Result<OwnedFd, StorageError> {
+        tree::open(&self.layout.layer_root(layer))
+    }
+
+    fn replace_layer(
+        &self,
+        staging: Staging,
+        layer: &ChainId,
+        facts: &LayerFacts,
+    ) -> Result<(), StorageError> {
+        self.layout.replace_layer(staging, layer, facts)
+    }
+
+    fn release_set_aside(&self, is_used: &dyn Fn(&ChainId) -> bool) -> Result<(), StorageError> {
+        self.layout.release_set_aside(is_used)
+    }
+
+    fn check_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<Vec<String>, StorageError> {
+        let facts = SnapshotFacts::new(base, options);
+        self.layout.check_snapshot(container, &facts, "root")
+    }
+
+    fn repair_snapshot(
+        &self,
+        container: &ContainerId,
+        base: &Base<'_>,
+        options: &SnapshotOptions,
+    ) -> Result<(), StorageError> {
+        let facts = SnapshotFacts::new(base, options);
+        self.layout.repair_snapshot(container, &facts, &["root"], &[])
     }
 
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {

@@ -43,6 +43,7 @@ pub(crate) struct Options {
     no_new_privileges: bool,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
+    max_concurrent_downloads: usize,
     labels: Vec<String>,
     arguments: Vec<OsString>,
 }
@@ -306,6 +307,13 @@ static SPECS: &[Spec] = &[
         "URL of a registry to ask before Docker Hub",
     ),
     spec(
+        "max-concurrent-downloads",
+        "max-concurrent-downloads",
+        Form::One,
+        "int",
+        "How many layers are fetched at a time (default 3)",
+    ),
+    spec(
         "label",
         "labels",
         Form::Many,
@@ -394,6 +402,7 @@ impl Options {
             shim_arguments: vec!["berth-shim".to_owned()],
             insecure_registries: self.insecure_registries.clone(),
             registry_mirrors: self.registry_mirrors.clone(),
+            max_concurrent_downloads: self.max_concurrent_downloads,
             labels: self.labels.clone(),
             debug: self.debug,
         })
@@ -682,6 +691,7 @@ fn resolve(values: Values, arguments: &[OsString]) -> Result<Options, OptionsErr
         no_new_privileges: values.switch("no-new-privileges")?,
         insecure_registries: values.many("insecure-registry")?,
         registry_mirrors: values.many("registry-mirror")?,
+        max_concurrent_downloads: downloads(&values)?,
         labels: values.many("label")?,
         arguments: arguments.to_vec(),
     })
@@ -711,6 +721,19 @@ fn number(name: &'static str, values: &Values) -> Result<Option<i64>, OptionsErr
             name,
             value: text,
             problem: "a number is needed".to_owned(),
+        }),
+    }
+}
+
+/// Reads how many layers are fetched at a time; 0 is docker's default, as there.
+fn downloads(values: &Values) -> Result<usize, OptionsError> {
+    const NAME: &str = "max-concurrent-downloads";
+    match number(NAME, values)?.unwrap_or(0) {
+        0 => Ok(3),
+        number => usize::try_from(number).map_err(|_negative| OptionsError::Value {
+            name: NAME,
+            value: number.to_string(),
+            problem: format!("invalid max concurrent downloads: {number}"),
         }),
     }
 }

@@ -7,9 +7,11 @@ mod list;
 mod load;
 mod pack;
 mod prune;
+mod pull;
 mod remove;
 mod save;
 mod tag;
+mod unpack;
 
 pub use history::{HistoryEntry, history};
 pub use import::{ImportRequest, import};
@@ -18,20 +20,21 @@ pub use list::{ImageListRequest, ImageSummary, list};
 pub use load::{Loaded, load};
 pub use pack::{PackRequest, pack};
 pub use prune::{ImagePruneRequest, ImagesPruned, prune};
+pub use image::pull::LayerState;
+pub use pull::{PullProgress, PullRequest, pull};
 pub use remove::{Removal, RemoveImageRequest, remove};
 pub use save::save;
 pub use tag::tag;
 
 pub(crate) use import::parse_reference;
 pub(crate) use list::summarize;
+pub(crate) use unpack::{Pins, Unpacker, ensure_layers, remove_layers, restore_lost_layers, unpack};
 
 use std::sync::Arc;
 
 use base::error::{Kind, Kinded};
 use image::{Image, ImageUser};
 use oci::{Digest, Reference};
-use storage::LayerSource;
-
 use crate::Engine;
 use crate::system::FilterError;
 
@@ -56,6 +59,14 @@ pub enum ImageError {
         /// What is wrong with it.
         text: String,
     },
+    /// A registry refuses, is not there, or sent something wrong.
+    #[error("{text}")]
+    Remote {
+        /// docker's text where it has one.
+        text: String,
+        /// What kind of failure it is.
+        kind: Kind,
+    },
     /// A step failed.
     #[error("{doing}")]
     Step {
@@ -74,7 +85,7 @@ impl Kinded for ImageError {
             Self::NoImage { .. } => Kind::NotFound,
             Self::Conflict { .. } => Kind::Conflict,
             Self::Invalid { .. } => Kind::Invalid,
-            Self::Step { kind, .. } => *kind,
+            Self::Remote { kind, .. } | Self::Step { kind, .. } => *kind,
         }
     }
 }
@@ -145,56 +156,6 @@ pub(crate) fn users(engine: &Engine, id: &Digest) -> Vec<ImageUser> {
             running: view.status.is_running(),
         })
         .collect()
-}
-
-/// Unpacks what of an image's layers is not unpacked yet.
-pub(crate) async fn ensure_layers(engine: &Arc<Engine>, image: &Arc<Image>) -> Result<(), ImageError> {
-    // The usual case without another thread: the topmost layer is there, so all below it are.
-    let top = image.layers.last();
-    if top.is_none_or(|layer| engine.storage.has_layer(&layer.chain_id).unwrap_or(false)) {
-        return Ok(());
-    }
-    let (engine, image) = (Arc::clone(engine), Arc::clone(image));
-    blocking("unpack the image", move || unpack(&engine, &image)).await
-}
-
-/// As [`ensure_layers`], on the calling thread.
-pub(crate) fn unpack(engine: &Engine, image: &Image) -> Result<(), ImageError> {
-    for layer in &image.layers {
-        if engine
-            .storage
-            .has_layer(&layer.chain_id)
-            .map_err(|error| step("look for a layer", error))?
-        {
-            continue;
-        }
-        let tar = engine
-            .images
-            .open_layer(layer)
-            .map_err(|error| step("open a layer", error))?;
-        let source = LayerSource {
-            chain_id: &layer.chain_id,
-            parent: layer.parent.as_ref(),
-            diff_id: &layer.diff_id,
-        };
-        storage::add_layer(&*engine.storage, &source, tar).map_err(|error| step("unpack a layer", error))?;
-    }
-    Ok(())
-}
-
-/// Removes unpacked layers that no image has any more, except those that a container stands on.
-pub(crate) fn remove_layers(engine: &Engine, layers: Vec<oci::ChainId>) {
-    let used: std::collections::BTreeSet<oci::ChainId> = engine
-        .registry
-        .all()
-        .iter()
-        .flat_map(|container| container.record().layers.clone())
-        .collect();
-    for layer in layers.into_iter().filter(|layer| !used.contains(layer)) {
-        if let Err(error) = engine.storage.remove_layer(&layer) {
-            tracing::warn!(%layer, error = %base::error::chain(&error), "a layer could not be removed");
-        }
-    }
 }
 
 /// Tells what happened to an image.
