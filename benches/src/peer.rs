@@ -119,8 +119,13 @@ impl Bench {
             return Ok(None);
         };
         let mut global = vec![text(&podman)];
-        for (flag, directory) in [("--root", "pr"), ("--runroot", "prr"), ("--tmpdir", "pt")] {
-            global.extend([flag.to_owned(), text(&self.directory().join(directory))]);
+        let run = self.place.exec_root();
+        for (flag, directory) in [
+            ("--root", self.directory().join("pr")),
+            ("--runroot", run.join("prr")),
+            ("--tmpdir", run.join("pt")),
+        ] {
+            global.extend([flag.to_owned(), text(&directory)]);
         }
         global.extend(["--cgroup-manager", "cgroupfs", "--events-backend", "none"].map(str::to_owned));
         if binary::has("runc") {
@@ -167,7 +172,7 @@ impl Bench {
             &self.place.cgroup_parent(),
             users,
         )?;
-        let state = self.directory().join(format!("{runtime}-state"));
+        let state = self.place.exec_root().join(format!("{runtime}-state"));
         let words = [
             text(&program),
             "--root".into(),

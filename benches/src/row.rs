@@ -7,6 +7,8 @@ use crate::table::Table;
 pub mod exec;
 pub mod many;
 pub mod memory;
+pub mod pull;
+pub mod registry;
 pub mod run;
 pub mod size;
 pub mod start;
@@ -41,4 +43,6 @@ pub const ROWS: &[(&str, Row)] = &[
     ("memory", memory::measure),
     ("start", start::measure),
     ("size", size::measure),
+    ("registry", registry::measure),
+    ("pull", pull::measure),
 ];

@@ -30,13 +30,18 @@ fn mend(data: &[u8]) -> Vec<u8> {
 
 /// Splits the first byte off: it chooses how the rest is used.
 fn choose(data: &[u8]) -> (u8, &[u8]) {
-    data.split_first().map_or((0, data), |(&first, rest)| (first, rest))
+    data.split_first()
+        .map_or((0, data), |(&first, rest)| (first, rest))
 }
 
 /// Reads every member and its content, twice: what is skipped and what is read must be the same archive.
 pub fn tar_read(data: &[u8]) {
     let (choice, rest) = choose(data);
-    let data = if choice & 1 == 0 { mend(rest) } else { rest.to_vec() };
+    let data = if choice & 1 == 0 {
+        mend(rest)
+    } else {
+        rest.to_vec()
+    };
     let skipped = entries(&data, false);
     let read = entries(&data, true);
     if let (Ok(skipped), Ok(read)) = (&skipped, &read) {
@@ -85,7 +90,11 @@ fn way(choice: u8) -> Whiteouts {
 /// Unpacks as root; nothing outside may change.
 pub fn tar_unpack(data: &[u8]) {
     let (choice, rest) = choose(data);
-    let data = if choice & 0x80 == 0 { mend(rest) } else { rest.to_vec() };
+    let data = if choice & 0x80 == 0 {
+        mend(rest)
+    } else {
+        rest.to_vec()
+    };
     unpack(&data, way(choice), if choice & 0x40 == 0 { 0 } else { 100_000 });
 }
 
@@ -97,7 +106,11 @@ pub fn pax(data: &[u8]) {
     let mut archive = header(b"PaxHeaders/x", kind, size);
     archive.extend_from_slice(records);
     archive.resize(archive.len().next_multiple_of(512), 0);
-    archive.extend_from_slice(&header(b"file", [b'0', b'2', b'5', b'3'][usize::from(choice >> 2 & 3)], 0));
+    archive.extend_from_slice(&header(
+        b"file",
+        [b'0', b'2', b'5', b'3'][usize::from(choice >> 2 & 3)],
+        0,
+    ));
     archive.extend_from_slice(&header(b"next", b'0', 3));
     archive.extend_from_slice(b"abc");
     archive.resize(archive.len().next_multiple_of(512) + 1024, 0);
@@ -126,10 +139,33 @@ fn header(name: &[u8], kind: u8, size: usize) -> Vec<u8> {
 /// A small language of members: two bytes and a name each, so that whiteouts, links and directories meet.
 pub fn whiteouts(data: &[u8]) {
     const NAMES: [&str; 16] = [
-        "a", "b", "c", ".wh.a", ".wh.b", ".wh.c", ".wh..wh..opq", ".wh..wh.plnk", ".wh.", ".wh..", ".wh...", "..",
-        ".", "", "a/..", "../outside",
+        "a",
+        "b",
+        "c",
+        ".wh.a",
+        ".wh.b",
+        ".wh.c",
+        ".wh..wh..opq",
+        ".wh..wh.plnk",
+        ".wh.",
+        ".wh..",
+        ".wh...",
+        "..",
+        ".",
+        "",
+        "a/..",
+        "../outside",
     ];
-    const TARGETS: [&str; 8] = ["a", "b/c", "../outside", "/", "..", "../../outside/sub", "a/b/c", "."];
+    const TARGETS: [&str; 8] = [
+        "a",
+        "b/c",
+        "../outside",
+        "/",
+        "..",
+        "../../outside/sub",
+        "a/b/c",
+        ".",
+    ];
     let (choice, mut rest) = choose(data);
     let mut writer = TarWriter::new(Vec::new());
     for _ in 0..64 {
@@ -220,7 +256,8 @@ pub fn load(data: &[u8]) {
                 // What was accepted is an image whose blobs are what they are called.
                 let found = images.store.get(&one.image.id).expect("it was loaded");
                 for layer in &found.layers {
-                    let mut reader = oci::digest::HashReader::new(images.store.open_layer(layer).expect("its blob"));
+                    let mut reader =
+                        oci::digest::HashReader::new(images.store.open_layer(layer).expect("its blob"));
                     std::io::copy(&mut reader, &mut std::io::sink()).expect("read");
                     assert_eq!(reader.finish().1, layer.blob.digest);
                 }
@@ -256,7 +293,11 @@ fn docker_archive(data: &[u8]) -> Vec<u8> {
     let mut writer = TarWriter::new(Vec::new());
     file(&mut writer, "l/layer.tar", &layer);
     file(&mut writer, "config.json", &config);
-    file(&mut writer, "manifest.json", &filled(manifest, &[('C', &config), ('L', &layer)]));
+    file(
+        &mut writer,
+        "manifest.json",
+        &filled(manifest, &[('C', &config), ('L', &layer)]),
+    );
     writer.finish().unwrap_or_default()
 }
 
@@ -271,7 +312,11 @@ fn oci_archive(data: &[u8]) -> Vec<u8> {
     file(&mut writer, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
     file(&mut writer, "index.json", &index);
     for blob in [&manifest, &config, &layer, &index] {
-        file(&mut writer, &format!("blobs/sha256/{}", Digest::sha256(blob).hex()), blob);
+        file(
+            &mut writer,
+            &format!("blobs/sha256/{}", Digest::sha256(blob).hex()),
+            blob,
+        );
     }
     writer.finish().unwrap_or_default()
 }

@@ -54,7 +54,11 @@ impl Place {
 
     /// Panics if anything beside the root has changed, and empties the root.
     pub fn check(&self) {
-        assert_eq!(self.outside(), self.before, "something outside of the root has changed");
+        assert_eq!(
+            self.outside(),
+            self.before,
+            "something outside of the root has changed"
+        );
         archive::remove_tree_at(&self.directory.join("root")).expect("removed");
         let names = fs::read_dir(&self.directory).expect("listed").count();
         assert_eq!(names, 1, "something beside the root was made");

@@ -66,7 +66,9 @@ pub fn seccomp(data: &[u8]) {
 
 /// A log as a container's writer, a killed shim and a bad disk leave it.
 pub fn log(data: &[u8]) {
-    let (choice, rest) = data.split_first().map_or((0, data), |(&first, rest)| (first, rest));
+    let (choice, rest) = data
+        .split_first()
+        .map_or((0, data), |(&first, rest)| (first, rest));
     place::with(|place| {
         let path = place.scratch("root").join("log");
         std::fs::write(&path, rest).expect("written");

@@ -17,6 +17,7 @@ pub mod image;
 pub mod place;
 pub mod pty;
 pub mod registry;
+pub mod registry_server;
 pub mod residue;
 pub mod wait;
 
@@ -24,4 +25,5 @@ pub use binary::{berth, has, skip};
 pub use command::Output;
 pub use daemon::{Daemon, Start};
 pub use pty::Pty;
+pub use registry_server::RegistryServer;
 pub use wait::until;

@@ -9,10 +9,13 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Place {
     directory: TempDir,
+    /// Where run-time state is, if not in the directory.
+    run: Option<TempDir>,
 }
 
 impl Place {
-    /// Makes a new empty place in the temporary directory (`BERTH_TEST_DIR` when set).
+    /// Makes a new empty place in the temporary directory (`BERTH_TEST_DIR` when set). Run-time state is in it too, or
+    /// in a directory of the same name in `BERTH_TEST_RUN`: a benchmark keeps it in memory, where `/run` is on most machines.
     pub fn create() -> Result<Self> {
         let parent = std::env::var_os("BERTH_TEST_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
         let directory = tempfile::Builder::new()
@@ -20,7 +23,15 @@ impl Place {
             .rand_bytes(8)
             .tempdir_in(parent)
             .context("make a directory for an engine under test")?;
-        Ok(Self { directory })
+        let run = match (std::env::var_os("BERTH_TEST_RUN"), directory.path().file_name()) {
+            (Some(parent), Some(name)) => {
+                let mut builder = tempfile::Builder::new();
+                let run = builder.prefix(name).rand_bytes(0).tempdir_in(parent);
+                Some(run.context("make a directory for run-time state")?)
+            }
+            _ => None,
+        };
+        Ok(Self { directory, run })
     }
 
     /// Returns the directory that holds everything.
@@ -44,7 +55,10 @@ impl Place {
 
     /// Returns the directory of run-time state.
     pub fn exec_root(&self) -> PathBuf {
-        self.directory().join("run")
+        match &self.run {
+            Some(run) => run.path().to_owned(),
+            None => self.directory().join("run"),
+        }
     }
 
     /// Returns the API socket.

@@ -126,3 +126,19 @@ wire! {
         pub message: String,
     }
 }
+
+wire! {
+    "camelCase";
+
+    /// What a path in a container is: JSON in base64 in the header `X-Docker-Container-Path-Stat`.
+    pub struct PathStat {
+        pub name: String,
+        pub size: i64,
+        /// Go's `os.FileMode`.
+        pub mode: u32,
+        /// RFC 3339 with nanoseconds.
+        pub mtime: String,
+        /// Where a symbolic link leads in the end, inside of the container.
+        pub link_target: String,
+    }
+}

@@ -218,5 +218,8 @@ wire! {
         pub pids_limit: Option<i64>,
         pub ulimits: Option<Vec<Ulimit>>,
         pub restart_policy: RestartPolicy,
+        /// Berth's own: another size of `/dev/shm`.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub shm_size: i64,
     }
 }

@@ -101,3 +101,32 @@ wire! {
         pub changes: Vec<String>,
     }
 }
+
+wire! {
+    /// The reply to `GET /images/{name}/blobs` (Berth only): what an image is made of.
+    pub struct ImageBlobs {
+        pub id: String,
+        /// The manifest's digest.
+        pub manifest: String,
+        /// Manifest, configuration and layers, each once.
+        pub blobs: Vec<ImageBlob>,
+    }
+
+    /// One blob of an image.
+    pub struct ImageBlob {
+        pub digest: String,
+        pub size: u64,
+    }
+
+    /// The body of `POST /images/missing` (Berth only): which of these blobs are not there? Those that are, are kept until
+    /// an image with this manifest is loaded. `GET /images/get?blobs=DIGEST,DIGEST` writes an archive of only those.
+    pub struct MissingRequest {
+        pub manifest: String,
+        pub blobs: Vec<String>,
+    }
+
+    /// The reply to `POST /images/missing`.
+    pub struct MissingReply {
+        pub missing: Vec<String>,
+    }
+}

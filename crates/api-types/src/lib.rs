@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod mount;
 pub mod network;
 pub mod registry;
+pub mod session;
 pub mod stats;
 pub mod stream;
 pub mod system;

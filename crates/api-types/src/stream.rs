@@ -14,6 +14,9 @@ wire! {
         pub status: String,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub progress_detail: Option<ProgressDetail>,
+        /// The progress as a text, for old clients.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub progress: String,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub id: String,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]

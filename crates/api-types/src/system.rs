@@ -40,6 +40,31 @@ wire! {
         pub details: BTreeMap<String, String>,
     }
 
+    /// The reply to `POST /system/check`, Berth's own.
+    pub struct SystemCheck {
+        /// How many blobs were read.
+        pub blobs: u64,
+        /// How many unpacked layers were compared with their archives.
+        pub layers: u64,
+        /// How many containers were looked at.
+        pub containers: u64,
+        pub damage: Vec<SystemDamage>,
+    }
+
+    /// A damaged object.
+    pub struct SystemDamage {
+        /// `image`, `blob`, `layer`, `container`, `store` or `record`.
+        pub kind: String,
+        pub object: String,
+        pub problems: Vec<String>,
+        pub images: Vec<String>,
+        pub containers: Vec<String>,
+        /// `damaged`, `repaired` or `failed`.
+        pub outcome: String,
+        /// Why it could not be mended, and what would help.
+        pub reason: String,
+    }
+
     /// The reply to `GET /info`.
     pub struct SystemInfo {
         #[serde(rename = "ID")]

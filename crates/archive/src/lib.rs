@@ -31,7 +31,7 @@ pub use gzip::compress_gzip;
 pub use error::{ReadError, UnpackError};
 pub use ids::{IdRange, IdShift};
 pub use limits::Limits;
-pub use pack::{PackError, PackOptions, PackSummary, Packer, Sparse, attributes, pack};
+pub use pack::{PackError, PackOptions, PackSummary, Packer, Sparse, attributes, is_of_kernel, pack};
 pub use reader::TarReader;
 pub use remove::{remove_tree, remove_tree_at};
 pub use unpack::{UnpackOptions, UnpackSummary, Whiteouts, inspect, inspect_beside, unpack, unpack_beside};

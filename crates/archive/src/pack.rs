@@ -11,8 +11,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use base::error::{Kind, Kinded};
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, SeekFrom as FdSeek, Stat, fgetxattr, fstat, lgetxattr, llistxattr,
-    major, minor, openat, readlinkat, seek, statat,
+    AtFlags, FileType, Mode, OFlags, SeekFrom as FdSeek, Stat, fgetxattr, fstat, fstatfs, lgetxattr,
+    llistxattr, major, minor, openat, readlinkat, seek, statat,
 };
 use rustix::io::Errno;
 
@@ -253,18 +253,25 @@ impl<W: Write> Packer<W> {
         own.extend_from_slice(name.to_bytes());
         match kind {
             EntryKind::File => {
-                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let file = match openat(parent, name, flags, Mode::empty()) {
-                    Ok(file) => file,
+                // Found first and opened then, by its descriptor: opening a device that took its place would act.
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let node = match openat(parent, name, flags, Mode::empty()) {
+                    Ok(node) => node,
                     // A running program took it away.
                     Err(Errno::NOENT) => return Ok(()),
                     Err(error) => return Err(read("open", path, error)),
                 };
-                // What was opened counts, not what was there before.
-                let stat = fstat(&file).map_err(|error| read("look at", path, error))?;
+                let stat = fstat(&node).map_err(|error| read("look at", path, error))?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                     return Ok(());
                 }
+                if is_of_kernel(node.as_fd()) {
+                    return Ok(());
+                }
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = format!("/proc/self/fd/{}", node.as_raw_fd());
+                let file = rustix::fs::open(file, flags, Mode::empty())
+                    .map_err(|error| read("open", path, error))?;
                 entry.xattrs = attributes(&own, path, ids)?;
                 self.content(entry, file, &stat)?;
             }
@@ -383,6 +390,35 @@ pub fn attributes(own: &[u8], path: &[u8], ids: &IdShift) -> Result<Vec<(Vec<u8>
     }
     found.sort();
     Ok(found)
+}
+
+/// File systems by which one speaks to the kernel (linux/magic.h). The daemon is real root: what it reads and writes there
+/// for a container that put a link or a mount in its way would be the host's business.
+const KERNEL_FILE_SYSTEMS: [u32; 16] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0xcafe_4a11, // bpf
+    0x6265_6570, // configfs
+    0x6165_676c, // pstore
+    0xde5e_81e4, // efivarfs
+    0x4249_4e4d, // binfmt_misc
+    0x1cd1,      // devpts
+    0x1980_0202, // mqueue
+    0x6573_5543, // fusectl
+    0xf97c_ff8c, // selinuxfs
+];
+
+/// Returns whether a file lies where one speaks to the kernel.
+pub fn is_of_kernel(file: BorrowedFd<'_>) -> bool {
+    fstatfs(file).is_ok_and(|facts| {
+        let magic = u64::try_from(facts.f_type).unwrap_or(0) & 0xffff_ffff;
+        KERNEL_FILE_SYSTEMS.iter().any(|&kind| u64::from(kind) == magic)
+    })
 }
 
 fn is_opaque(directory: BorrowedFd<'_>) -> bool {

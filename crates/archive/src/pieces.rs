@@ -172,10 +172,7 @@ mod tests {
             scope.spawn(|| maker.pass_on(Failing(1000)));
             let mut read = Vec::new();
             let error = pieces.read_to_end(&mut read).unwrap_err();
-            assert_eq!(
-                (read.len(), error.kind()),
-                (1000, io::ErrorKind::ConnectionReset)
-            );
+            assert_eq!((read.len(), error.kind()), (1000, io::ErrorKind::ConnectionReset));
         });
     }
 }

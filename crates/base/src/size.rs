@@ -69,6 +69,19 @@ impl fmt::Display for HumanSize {
     }
 }
 
+/// Prints bytes as Docker's lists of images do: three significant digits, powers of 1,000 (`4.27MB`, `133kB`).
+#[derive(Clone, Copy, Debug)]
+pub struct ShortSize(
+    /// The size in bytes.
+    pub u64,
+);
+
+impl fmt::Display for ShortSize {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        significant(formatter, self.0, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"], 3)
+    }
+}
+
 /// Prints bytes as `docker stats` does: four significant digits, powers of 1,024 (`1.944MiB`).
 #[derive(Clone, Copy, Debug)]
 pub struct BinarySize(
@@ -136,6 +149,8 @@ mod tests {
     #[test]
     fn prints_as_docker_does() {
         assert_eq!(HumanSize(4_270_000).to_string(), "4.27MB");
+        assert_eq!(ShortSize(1_982_348).to_string(), "1.98MB");
+        assert_eq!(ShortSize(133_499).to_string(), "133kB");
         assert_eq!(HumanSize(0).to_string(), "0B");
         assert_eq!(HumanSize(999).to_string(), "999B");
         assert_eq!(BinarySize(2_038_431).to_string(), "1.944MiB");

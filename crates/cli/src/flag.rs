@@ -11,6 +11,9 @@ use crate::session::Session;
 pub(crate) type Handler =
     for<'a> fn(&'a Arguments, &'a Session<'a>) -> Pin<Box<dyn Future<Output = Result<u8, Failure>> + 'a>>;
 
+/// Runs one command by a call of Berth's own, without a runtime; `None` leaves it to the [`Handler`]: nothing was done.
+pub(crate) type DirectHandler = fn(&Arguments, &Session<'_>) -> Result<Option<u8>, Failure>;
+
 /// Says what is wrong with a flag's value.
 pub(crate) type Check = fn(&str) -> Result<(), String>;
 
@@ -61,6 +64,8 @@ impl Command {
 pub(crate) enum State {
     /// It can.
     Ready(Handler),
+    /// It can, and faster where the daemon is a Berth.
+    Direct(DirectHandler, Handler),
     /// Docker has it, this program not yet.
     NotYet,
     /// It only holds other commands.

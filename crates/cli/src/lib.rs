@@ -20,6 +20,7 @@ mod create;
 mod credentials;
 mod demux;
 mod detach_keys;
+mod direct;
 mod progress;
 mod signal;
 mod terminal;
@@ -90,14 +91,22 @@ fn dispatch(arguments: Vec<OsString>, daemon: &dyn StartDaemon) -> u8 {
             output::err_line(&format!("berth: 'berth {}' is not implemented yet", found.name()));
             return failure::DAEMON_ERROR;
         }
-        (State::Ready(handler), _) => match parse::parse(found, rest) {
+        (State::Ready(_) | State::Direct(..), _) => match parse::parse(found, rest) {
             Ok(Parsed::Help) => return shown(help::command(found)),
-            Ok(Parsed::Run(arguments)) => arguments.check_positionals().map(|()| (handler, arguments)),
+            Ok(Parsed::Run(arguments)) => arguments.check_positionals().map(|()| arguments),
             Err(failure) => Err(failure),
         },
     };
-    let outcome = parsed.and_then(|(handler, arguments)| {
+    let outcome = parsed.and_then(|arguments| {
         let session = Session::new(&globals, daemon)?;
+        let handler = match found.state {
+            State::Ready(handler) => handler,
+            State::Direct(direct, handler) => match direct(&arguments, &session)? {
+                Some(code) => return Ok(code),
+                None => handler,
+            },
+            State::NotYet | State::Group => return Ok(failure::DAEMON_ERROR),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -15,16 +15,19 @@ const BAR_NEEDS: u16 = 110;
 const BAR: usize = 50;
 
 /// Prints messages until the daemon has done or failed.
-pub(crate) async fn show(mut messages: JsonStream<Progress>) -> Result<(), Failure> {
-    let mut screen = Screen {
-        columns: terminal::stdout_is_terminal().then(|| terminal::size().1),
-        ids: Vec::new(),
-    };
+pub(crate) async fn show(messages: JsonStream<Progress>) -> Result<(), Failure> {
+    show_on(Screen::stdout(), messages).await
+}
+
+/// As [`show`], on the stream that the screen is for.
+pub(crate) async fn show_on(mut screen: Screen, mut messages: JsonStream<Progress>) -> Result<(), Failure> {
     while let Some(message) = messages.next().await {
         let message = succeeded(message?)?;
         let text = screen.print(&message);
-        if !text.is_empty() {
-            output::out(&text)?;
+        match screen.stream {
+            _ if text.is_empty() => {}
+            Stream::Stdout => output::out(&text)?,
+            Stream::Stderr => output::err(&text),
         }
     }
     Ok(())
@@ -49,23 +52,58 @@ fn succeeded(message: Progress) -> Result<Progress, Failure> {
 }
 
 /// What is on the terminal: a line for each id, the last above the cursor.
-struct Screen {
+#[derive(Debug)]
+pub(crate) struct Screen {
+    stream: Stream,
     /// The terminal's columns, 0 if they are not known; `None`: not a terminal.
     columns: Option<u16>,
     ids: Vec<String>,
 }
 
+/// Where messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
 impl Screen {
+    /// Returns the screen of standard output.
+    pub(crate) fn stdout() -> Self {
+        Self {
+            stream: Stream::Stdout,
+            columns: terminal::stdout_is_terminal().then(|| terminal::size().1),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Returns the screen of standard error.
+    pub(crate) fn stderr() -> Self {
+        Self {
+            stream: Stream::Stderr,
+            columns: terminal::stderr_is_terminal().then(|| terminal::size().1),
+            ids: Vec::new(),
+        }
+    }
+
     /// Returns what to write for a message.
     fn print(&mut self, message: &Progress) -> String {
         let bar = match (&message.progress_detail, self.columns) {
             (Some(detail), Some(columns)) => bar(detail, columns),
             // Numbers that change all the time are noise in a file.
-            (Some(detail), None) if detail.current > 0 => return String::new(),
+            (Some(detail), None) if detail.current > 0 || detail.total > 0 => return String::new(),
             _ => String::new(),
         };
         if !message.stream.is_empty() {
-            return harmless(&message.stream);
+            // Its line feeds are its own.
+            let lines = message
+                .stream
+                .split_inclusive('\n')
+                .map(|line| match line.strip_suffix('\n') {
+                    Some(line) => format!("{}\n", harmless(line)),
+                    None => harmless(line),
+                });
+            return lines.collect();
         }
         if message.status.is_empty() {
             return String::new();
@@ -133,6 +171,7 @@ mod tests {
     #[test]
     fn a_file_gets_plain_lines() {
         let mut screen = Screen {
+            stream: Stream::Stdout,
             columns: None,
             ids: Vec::new(),
         };
@@ -142,19 +181,24 @@ mod tests {
             message("a", "Pushing", Some((1, 2))),
             message("a", "Pushed", None),
             message("b", "esc\u{1b}[2J", None),
+            Progress {
+                stream: "Loaded image: x\u{1b}\n".to_owned(),
+                ..Progress::default()
+            },
         ]
         .iter()
         .map(|message| screen.print(message))
         .collect();
         assert_eq!(
             printed,
-            "The push refers to repository [h/x]\na: Preparing\na: Pushed\nb: esc\u{fffd}[2J\n"
+            "The push refers to repository [h/x]\na: Preparing\na: Pushed\nb: esc\u{fffd}[2J\nLoaded image: x\u{fffd}\n"
         );
     }
 
     #[test]
     fn a_terminal_gets_a_line_for_each_id() {
         let mut screen = Screen {
+            stream: Stream::Stdout,
             columns: Some(200),
             ids: Vec::new(),
         };

@@ -68,6 +68,21 @@ impl<'a> Session<'a> {
         &self.config_directory
     }
 
+    /// Returns the socket of a daemon that may have Berth's own calls: one on this machine, whose API's version nobody chose.
+    pub(crate) fn direct_socket(&self) -> Option<&Path> {
+        self.endpoint.socket_path().filter(|_| self.version.is_none())
+    }
+
+    /// Does one thing with a client of the same daemon, in a runtime of its own.
+    pub(crate) fn aside<T>(&self, act: impl AsyncFnOnce(&Client) -> T) -> Option<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .ok()?;
+        let client = Client::new(self.endpoint.clone());
+        Some(runtime.block_on(act(&client)))
+    }
+
     /// Returns a client that is connected, after starting a daemon if that is what is wanted.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         let mut client = Client::new(self.endpoint.clone());

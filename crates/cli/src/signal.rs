@@ -6,7 +6,7 @@ use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Signals that are passed on, with the names that the API takes.
-const FORWARDED: &[(i32, &str)] = &[
+pub(crate) const FORWARDED: &[(i32, &str)] = &[
     (libc::SIGHUP, "HUP"),
     (libc::SIGINT, "INT"),
     (libc::SIGQUIT, "QUIT"),

@@ -19,6 +19,11 @@ pub(crate) fn stdout_is_terminal() -> bool {
     isatty(rustix::stdio::stdout())
 }
 
+/// Returns whether standard error is a terminal.
+pub(crate) fn stderr_is_terminal() -> bool {
+    isatty(rustix::stdio::stderr())
+}
+
 /// Returns rows and columns of the terminal on standard output, (0, 0) if there is none.
 pub(crate) fn size() -> (u16, u16) {
     size_of(rustix::stdio::stdout())

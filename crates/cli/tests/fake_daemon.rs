@@ -53,6 +53,17 @@ fn main() -> ExitCode {
             run_leaves_by_detach_keys_and_mends_the_terminal,
         ),
         ("exec_returns_the_exit_code", exec_returns_the_exit_code),
+        ("a_berth_runs_in_one_call", a_berth_runs_in_one_call),
+        ("a_berth_refuses_in_one_call", a_berth_refuses_in_one_call),
+        ("a_berth_that_dies_is_told_of", a_berth_that_dies_is_told_of),
+        (
+            "a_berth_executes_in_one_call_and_takes_input",
+            a_berth_executes_in_one_call_and_takes_input,
+        ),
+        (
+            "a_berth_is_told_of_signals_by_docker_s_call",
+            a_berth_is_told_of_signals_by_docker_s_call,
+        ),
         ("refused_flags_touch_nothing", refused_flags_touch_nothing),
         ("missing_images_say_what_to_do", missing_images_say_what_to_do),
         ("usage_errors_have_dockers_codes", usage_errors_have_dockers_codes),
@@ -147,6 +158,8 @@ enum Reply {
     Later(Arc<Flag>, String),
     /// A raw stream.
     Hijack(Box<dyn FnOnce(UnixStream) + Send>),
+    /// The stream of one of Berth's own calls, with what of the client's came together with the request.
+    Session(Box<dyn FnOnce(Vec<u8>, UnixStream) + Send>),
     /// A chunked body, piece by piece until the function or the reader ends.
     Chunks(&'static str, Box<dyn FnMut() -> Option<Vec<u8>> + Send>),
 }
@@ -262,11 +275,23 @@ fn serve(stream: UnixStream, handler: &Handler, log: &Mutex<Vec<Request>>) -> st
         reader.read_exact(&mut body)?;
         let body = String::from_utf8(body).unwrap();
         let request = Request { method, path, body };
-        log.lock().unwrap().push(request.clone());
-        let reply = handler(&Request {
+        let asked = Request {
             path: without_version(&request.path).to_owned(),
             ..request.clone()
-        });
+        };
+        if request.path.starts_with("/berth/") {
+            // A daemon without Berth's own calls says so whatever it is asked; then the command goes Docker's way.
+            if let Reply::Session(talk) = handler(&asked) {
+                log.lock().unwrap().push(request);
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.berth.session\r\n\r\n")?;
+                talk(reader.buffer().to_vec(), stream);
+            } else {
+                stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?;
+            }
+            return Ok(());
+        }
+        log.lock().unwrap().push(request.clone());
+        let reply = handler(&asked);
         match reply {
             Reply::Json(status, body) => {
                 let mut head = format!("HTTP/1.1 {status} X\r\nApi-Version: 1.50\r\nOstype: linux\r\n");
@@ -295,6 +320,7 @@ fn serve(stream: UnixStream, handler: &Handler, log: &Mutex<Vec<Request>>) -> st
                 flag.wait();
                 stream.write_all(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes())?;
             }
+            Reply::Session(_) => return Ok(()),
             Reply::Hijack(talk) => {
                 stream.write_all(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")?;
                 talk(stream);
@@ -668,6 +694,131 @@ fn missing_images_say_what_to_do() {
     assert_code(&output, 125);
     assert!(stderr(&output).starts_with("berth: Error response from daemon: No such image: nope:latest\n"));
     assert_code(&fake.run(&["create", "--pull=never", "nope"]), 1);
+}
+
+const STARTED: u8 = 16;
+const REFUSED: u8 = 17;
+const ENDED: u8 = 18;
+
+/// Answers Berth's own calls with these frames.
+fn berth(frames: &[(u8, &str)]) -> impl Fn(&Request) -> Reply + Send + Sync + use<> {
+    let frames: Vec<u8> = frames
+        .iter()
+        .flat_map(|(kind, content)| frame(*kind, content.as_bytes()))
+        .collect();
+    move |request| {
+        assert!(request.path.starts_with("/berth/"), "{}", request.path);
+        let frames = frames.clone();
+        Reply::Session(Box::new(move |_, mut stream| {
+            for piece in frames.chunks(5) {
+                stream.write_all(piece).unwrap();
+            }
+        }))
+    }
+}
+
+fn a_berth_runs_in_one_call() {
+    let started = format!("{{\"Id\":\"{ID}\",\"Warnings\":[\"careful\"]}}");
+    let fake = Fake::new(berth(&[
+        (STARTED, &started),
+        (1, "out\n"),
+        (2, "err\n"),
+        (ENDED, "{\"StatusCode\":7}"),
+    ]));
+    let file = std::env::temp_dir().join(format!("berth-cli-{}-direct.cid", std::process::id()));
+    let cid = format!("--cidfile={}", file.display());
+    let output = fake.run(&["run", "--rm", "--name", "n", &cid, "busybox", "true"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), ID);
+    std::fs::remove_file(&file).unwrap();
+    assert_code(&output, 7);
+    assert_eq!((stdout(&output), stderr(&output)), ("out\n", "WARNING: careful\nerr\n"));
+    assert_eq!(fake.calls(), ["POST /berth/run"]);
+    let body: serde_json::Value = serde_json::from_str(&fake.seen.lock().unwrap()[0].body).unwrap();
+    assert_eq!(body["Name"], "n");
+    assert_eq!(body["Container"]["Image"], "busybox");
+    assert_eq!(body["Container"]["HostConfig"]["AutoRemove"], true);
+    assert_eq!((&body["Stdin"], &body["Stdout"]), (&false.into(), &true.into()));
+
+    let detached = fake.run(&["run", "-d", "busybox"]);
+    assert_code(&detached, 0);
+    assert_eq!(stdout(&detached), format!("{ID}\n"));
+}
+
+fn a_berth_refuses_in_one_call() {
+    let refused = "{\"Id\":\"x\",\"Status\":400,\"Message\":\"exec: \\\"y\\\": permission denied\"}";
+    let fake = Fake::new(berth(&[(REFUSED, refused)]));
+    let output = fake.run(&["run", "busybox", "y"]);
+    assert_code(&output, 126);
+    assert!(
+        stderr(&output).starts_with("berth: Error response from daemon: exec: \"y\": permission denied\n"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+fn a_berth_that_dies_is_told_of() {
+    let fake = Fake::new(berth(&[(STARTED, "{\"Id\":\"x\"}"), (1, "half")]));
+    let output = fake.run(&["run", "busybox"]);
+    assert_code(&output, 125);
+    assert_eq!(stdout(&output), "half");
+    assert!(stderr(&output).contains("the daemon went away"), "{}", stderr(&output));
+    let rubbish = Fake::new(berth(&[(STARTED, "{\"Id\":\"x\"}"), (b'?', "half")]));
+    let output = rubbish.run(&["run", "busybox"]);
+    assert_code(&output, 125);
+    assert!(stderr(&output).contains("makes no sense"), "{}", stderr(&output));
+}
+
+fn a_berth_executes_in_one_call_and_takes_input() {
+    let fake = Fake::new(|request| {
+        assert_eq!(request.path, "/berth/containers/c%2F1/exec");
+        Reply::Session(Box::new(|mut input, mut stream| {
+            stream.read_to_end(&mut input).unwrap();
+            stream.write_all(&frame(1, &input)).unwrap();
+            stream.write_all(&frame(ENDED, b"{\"StatusCode\":3}")).unwrap();
+        }))
+    });
+    let mut child = fake
+        .command(&["exec", "-i", "c/1", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let text = vec![b'x'; 300_000];
+    input.write_all(&text).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_code(&output, 3);
+    assert!(output.stdout == text);
+}
+
+fn a_berth_is_told_of_signals_by_docker_s_call() {
+    let ended = Arc::new(Flag::default());
+    let fake = Fake::new(move |request| {
+        let ended = Arc::clone(&ended);
+        if request.path.ends_with("/kill?signal=TERM") {
+            assert!(request.path.contains(ID));
+            ended.raise();
+            return json(204, "");
+        }
+        Reply::Session(Box::new(move |_, mut stream| {
+            let started = format!("{{\"Id\":\"{ID}\"}}");
+            stream.write_all(&frame(STARTED, started.as_bytes())).unwrap();
+            stream.write_all(&frame(1, b"ready\n")).unwrap();
+            ended.wait();
+            stream.write_all(&frame(ENDED, b"{\"StatusCode\":143}")).unwrap();
+        }))
+    });
+    let mut child = fake
+        .command(&["run", "busybox"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 fn usage_errors_have_dockers_codes() {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use base::error::{Kind, Kinded};
 
+use crate::SshHost;
+
 /// The socket on which Berth's daemon listens when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/run/berth/berth.sock";
 
@@ -16,13 +18,15 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// `tcp://127.0.0.1:2375`: without encryption, so only on this machine.
     Tcp(SocketAddr),
+    /// `ssh://me@host`: the machine's own daemon.
+    Ssh(SshHost),
 }
 
 /// Why a text is not an address that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
     /// The text has no known scheme or a part is missing.
-    #[error("invalid host \"{text}\": unix:///PATH or tcp://127.0.0.1:PORT is needed")]
+    #[error("invalid host \"{text}\": unix:///PATH, tcp://127.0.0.1:PORT or ssh://[USER@]HOST is needed")]
     Invalid {
         /// What was given.
         text: String,
@@ -30,7 +34,7 @@ pub enum EndpointError {
     /// The scheme is known and not implemented.
     #[error("{scheme}:// hosts are not supported yet (\"{text}\")")]
     Unsupported {
-        /// `ssh`, `http`, …
+        /// `http`, `npipe`, …
         scheme: &'static str,
         /// What was given.
         text: String,
@@ -77,7 +81,7 @@ impl Endpoint {
         match scheme {
             "unix" if rest.starts_with('/') => Ok(Self::Unix(PathBuf::from(rest))),
             "tcp" => parse_tcp(text, rest),
-            "ssh" => Err(unsupported("ssh")),
+            "ssh" => SshHost::parse(rest).map(Self::Ssh).ok_or_else(invalid),
             "http" => Err(unsupported("http")),
             "https" => Err(unsupported("https")),
             "npipe" => Err(unsupported("npipe")),
@@ -90,7 +94,7 @@ impl Endpoint {
     pub fn socket_path(&self) -> Option<&Path> {
         match self {
             Self::Unix(path) => Some(path),
-            Self::Tcp(_) => None,
+            Self::Tcp(_) | Self::Ssh(_) => None,
         }
     }
 }
@@ -144,6 +148,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
             Self::Tcp(address) => write!(formatter, "tcp://{address}"),
+            Self::Ssh(host) => host.fmt(formatter),
         }
     }
 }
@@ -160,6 +165,7 @@ mod tests {
             ("tcp://127.0.0.1:99", "tcp://127.0.0.1:99"),
             ("tcp://localhost", "tcp://127.0.0.1:2375"),
             ("tcp://[::1]:5/", "tcp://[::1]:5"),
+            ("ssh://me@host", "ssh://me@host"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), printed);
         }
@@ -173,13 +179,21 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["ssh://me@host", "https://x", "npipe:////./pipe"] {
+        for text in ["https://x", "npipe:////./pipe"] {
             assert!(
                 matches!(Endpoint::parse(text), Err(EndpointError::Unsupported { .. })),
                 "{text}"
             );
         }
-        for text in ["", "x", "unix://rel", "bogus://x", "tcp://", "tcp://127.0.0.1:x"] {
+        for text in [
+            "",
+            "x",
+            "unix://rel",
+            "bogus://x",
+            "tcp://",
+            "tcp://127.0.0.1:x",
+            "ssh://-x",
+        ] {
             assert!(
                 matches!(Endpoint::parse(text), Err(EndpointError::Invalid { .. })),
                 "{text}"

@@ -1,7 +1,10 @@
 //! Calls about images.
 
 use api_types::container::IdReply;
-use api_types::image::{HistoryItem, ImageDelete, ImagePackRequest, ImageSummary, ImagesPruneReply};
+use api_types::image::{
+    HistoryItem, ImageBlobs, ImageDelete, ImagePackRequest, ImageSummary, ImagesPruneReply, MissingReply,
+    MissingRequest,
+};
 use api_types::stream::Progress;
 use http::Method;
 use serde_json::value::RawValue;
@@ -148,6 +151,26 @@ impl Client {
             query = query.with("names", name);
         }
         self.read(Method::GET, &query).await.map(|(_, archive)| archive)
+    }
+
+    /// Returns a tar archive with one image, of which only some blobs are in it (Berth only).
+    pub async fn save_image_blobs(&self, name: &str, blobs: &[String]) -> Result<Reader, ClientError> {
+        let query = Query::new(&["images", "get"])
+            .with("names", name)
+            .with("blobs", &blobs.join(","));
+        self.read(Method::GET, &query).await.map(|(_, archive)| archive)
+    }
+
+    /// Returns what an image is made of (Berth only).
+    pub async fn image_blobs(&self, name: &str) -> Result<ImageBlobs, ClientError> {
+        self.get(&Query::new(&["images", name, "blobs"])).await
+    }
+
+    /// Asks which blobs of an image the daemon has not, and to keep the others for it (Berth only).
+    pub async fn missing_blobs(&self, request: &MissingRequest) -> Result<Vec<String>, ClientError> {
+        let query = Query::new(&["images", "missing"]);
+        let body = self.call_with(Method::POST, &query, request).await?;
+        decode::<MissingReply>(&body, query.as_str()).map(|reply| reply.missing)
     }
 
     /// Removes images that nothing uses.

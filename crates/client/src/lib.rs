@@ -7,23 +7,29 @@
 //! Start with [`Client`]; `transport` is how bytes get there, [`ClientError`] what may go wrong.
 
 mod container;
+mod copy;
 mod endpoint;
 mod error;
 mod exec;
 mod image;
 mod query;
 mod registry;
+mod ssh;
+mod session;
 mod stream;
 mod system;
 mod transport;
 mod volume;
 
 pub use container::{AttachOptions, ListOptions, LogOptions, RemoveOptions, Wait, WaitCondition};
+pub use copy::CommitOptions;
 pub use endpoint::{DEFAULT_SOCKET, Endpoint, EndpointError};
 pub use error::ClientError;
 pub use image::{ImportOptions, ListImages, Upload};
 pub use query::{Filters, Query};
 pub use registry::RegistryAuth;
+pub use ssh::SshHost;
+pub use session::{Next, Session, SessionError};
 pub use stream::{Bytes, Hijacked, JsonStream, Reader, Socket, Writer};
 pub use system::{EventsOptions, Ping};
 pub use transport::{ApiVersion, Client, ParseVersionError};

@@ -1,7 +1,7 @@
 //! Calls about the daemon itself.
 
 use api_types::event::Event;
-use api_types::system::DiskUsage;
+use api_types::system::{DiskUsage, SystemCheck};
 use http::Method;
 use serde_json::value::RawValue;
 
@@ -55,6 +55,16 @@ impl Client {
     /// Returns what takes space.
     pub async fn disk_usage(&self) -> Result<DiskUsage, ClientError> {
         self.get(&Query::new(&["system", "df"])).await
+    }
+
+    /// Checks everything that the daemon keeps, and mends it if `repair` says so. Takes as long as reading all of it.
+    pub async fn check_system(&self, repair: bool) -> Result<SystemCheck, ClientError> {
+        let mut query = Query::new(&["system", "check"]);
+        if repair {
+            query = query.with_text("repair", "1");
+        }
+        let body = self.call(Method::POST, &query).await?;
+        crate::transport::decode(&body, query.as_str())
     }
 
     /// Returns events as they happen.

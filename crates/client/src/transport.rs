@@ -153,27 +153,36 @@ impl Client {
 
     /// Opens a socket and starts HTTP on it.
     async fn open(&self) -> Result<SendRequest<RequestBody>, ClientError> {
-        let failed = |source| ClientError::Connect {
-            endpoint: self.endpoint.to_string(),
-            source,
-        };
-        let socket = match &self.endpoint {
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(self.dial().await?))
+            .await
+            .map_err(|error| self.not_connected(io::Error::other(error)))?;
+        // The task ends with the connection; what went wrong reaches the caller through the request.
+        drop(tokio::spawn(async move {
+            drop(connection.with_upgrades().await);
+        }));
+        Ok(sender)
+    }
+
+    /// Opens a connection to the daemon without saying anything on it.
+    pub async fn dial(&self) -> Result<Socket, ClientError> {
+        let failed = |source| self.not_connected(source);
+        Ok(match &self.endpoint {
             Endpoint::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(failed)?),
             Endpoint::Tcp(address) => {
                 let stream = TcpStream::connect(address).await.map_err(failed)?;
                 stream.set_nodelay(true).map_err(failed)?;
                 Socket::Tcp(stream)
             }
-        };
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(socket))
-            .await
-            .map_err(|error| failed(io::Error::other(error)))?;
-        // The task ends with the connection; what went wrong reaches the caller through the request.
-        drop(tokio::spawn(async move {
-            drop(connection.with_upgrades().await);
-        }));
-        Ok(sender)
+            Endpoint::Ssh(host) => Socket::Unix(host.connect().map_err(failed)?),
+        })
+    }
+
+    fn not_connected(&self, source: io::Error) -> ClientError {
+        ClientError::Connect {
+            endpoint: self.endpoint.to_string(),
+            source,
+        }
     }
 
     fn take_idle(&self) -> Option<SendRequest<RequestBody>> {
@@ -327,6 +336,33 @@ impl Client {
             .insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         let (response, _sender) = self.send(request).await?;
         Ok(JsonStream::new(response.into_body(), query.as_str().to_owned()))
+    }
+
+    /// Sends a request and returns the answer's head and its body as it arrives.
+    pub(crate) async fn fetch(
+        &self,
+        method: Method,
+        query: &Query,
+    ) -> Result<(http::HeaderMap, Reader), ClientError> {
+        let request = self.request(method, query, RequestBody::Done)?;
+        let (response, _sender) = self.send(request).await?;
+        let (parts, body) = response.into_parts();
+        Ok((parts.headers, Reader::body(body)))
+    }
+
+    /// Sends what `reader` yields with `PUT` and waits for the end.
+    pub(crate) async fn put(
+        &self,
+        query: &Query,
+        reader: Box<dyn AsyncRead + Send>,
+    ) -> Result<(), ClientError> {
+        let mut request = self.request(Method::PUT, query, RequestBody::Read(Box::into_pin(reader)))?;
+        request.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-tar"),
+        );
+        let (response, _sender) = self.send(request).await?;
+        collect(response.into_body(), query.as_str()).await.map(drop)
     }
 
     /// Sends a request that turns its connection into a raw stream.

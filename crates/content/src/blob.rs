@@ -155,6 +155,9 @@ impl Drop for Draft {
     }
 }
 
+/// Blobs up to this many bytes are read again when they are stored again: documents are.
+const READ_AGAIN: u64 = 8 << 20;
+
 impl Content {
     pub(crate) fn new(directory: &Path) -> Self {
         Self {
@@ -276,7 +279,10 @@ impl Content {
             });
         }
         let path = self.blob_path(&digest)?;
-        if !matches!(std::fs::metadata(&path), Ok(meta) if meta.len() == size) {
+        // A document that was damaged is mended by the next one who brings it; layers are read by `check` only.
+        let is_sound = matches!(std::fs::metadata(&path), Ok(meta) if meta.is_file() && meta.len() == size)
+            && (size > READ_AGAIN || self.problem(&digest).is_none());
+        if !is_sound {
             file.sync_all().map_err(step("sync"))?;
             std::fs::rename(&draft.path, &path).map_err(step("show"))?;
             base::file::sync_parent(&path)?;
@@ -315,9 +321,8 @@ impl Content {
         let leases = self.leases();
         let directory = self.blobs();
         for name in names(&directory)? {
-            let is_needed = Digest::from_sha256_hex(&name).is_ok_and(|digest| {
-                needed.contains(&digest) || leases.has(&digest)
-            });
+            let is_needed = Digest::from_sha256_hex(&name)
+                .is_ok_and(|digest| needed.contains(&digest) || leases.has(&digest));
             if !is_needed {
                 remove_file(&directory.join(name))?;
             }

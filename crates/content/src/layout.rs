@@ -40,6 +40,8 @@ impl Content {
 
 /// Makes the directories and files of an empty layout where they are missing.
 fn prepare(directory: &Path) -> Result<(), OpenError> {
+    // Other tools have no directory of this name.
+    let is_foreign = !directory.join("ingest").is_dir();
     for path in [
         directory.join("blobs").join("sha256"),
         directory.join("ingest"),
@@ -60,11 +62,16 @@ fn prepare(directory: &Path) -> Result<(), OpenError> {
                 .as_ref()
                 .ok()
                 .and_then(|value| value.get("imageLayoutVersion")?.as_str());
-            if version.is_none_or(|version| !version.starts_with("1.")) {
+            if version.is_some_and(|version| version.starts_with("1.")) {
+                return Ok(());
+            }
+            // A damaged file in a directory of ours is written again; another version elsewhere is somebody else's.
+            if is_foreign {
                 return Err(OpenError::NotALayout {
                     path: directory.to_owned(),
                 });
             }
+            write_atomic(&path, LAYOUT, 0o600, Durability::Power)?;
         }
     }
     Ok(())

@@ -83,7 +83,11 @@ impl Content {
             let path = directory.join(&name);
             let written = std::fs::metadata(&path).and_then(|meta| meta.modified());
             let is_fresh = written.is_ok_and(|at| now.duration_since(at).unwrap_or_default() < KEPT);
-            let text = if is_fresh { read_optional(&path, MAX_FILE)? } else { None };
+            let text = if is_fresh {
+                read_optional(&path, MAX_FILE)?
+            } else {
+                None
+            };
             let digests: BTreeSet<Digest> = text
                 .iter()
                 .flat_map(|text| text.split(|&byte| byte == b'\n'))
@@ -134,7 +138,11 @@ impl Lease {
     /// Gives the blobs up, unless somebody else holds the same lease: an image has them, or nobody wants them.
     pub fn end(self) -> Result<(), FileError> {
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        if leases.leases.get(&self.name).is_some_and(|entry| entry.holders > 1) {
+        if leases
+            .leases
+            .get(&self.name)
+            .is_some_and(|entry| entry.holders > 1)
+        {
             return Ok(());
         }
         leases.leases.remove(&self.name);

@@ -10,10 +10,12 @@
 //!   blobs/sha256/<hex>     complete, verified, synced
 //!   ingest/<random>        blobs in the making; whatever is here at start is thrown away
 //!   ingest/<hex>.part      the first bytes of a blob that comes from elsewhere; kept as long as a lease names it
+//!   aside/<hex>            blobs that were found to be damaged, until they are here again
 //!   leases/<name>          digests that are kept though nothing refers to them yet, one per line
 //! ```
 
 mod blob;
+mod check;
 mod layout;
 mod lease;
 mod partial;

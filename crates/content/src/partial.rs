@@ -67,7 +67,10 @@ impl Content {
             digest: digest.clone(),
             fetching: Arc::clone(&self.fetching),
         };
-        let path = self.directory.join("ingest").join(format!("{}{SUFFIX}", digest.hex()));
+        let path = self
+            .directory
+            .join("ingest")
+            .join(format!("{}{SUFFIX}", digest.hex()));
         let mut file = open(&path, limit).map_err(BlobError::from)?;
         let mut writer = HashWriter::new(io::sink());
         let mut length = 0;
@@ -138,7 +141,6 @@ impl Partial {
         }
         Ok(())
     }
-
 }
 
 impl Content {
@@ -148,7 +150,10 @@ impl Content {
         if locked(&self.fetching).contains(digest) {
             return Ok(());
         }
-        let path = self.directory.join("ingest").join(format!("{}{SUFFIX}", digest.hex()));
+        let path = self
+            .directory
+            .join("ingest")
+            .join(format!("{}{SUFFIX}", digest.hex()));
         Ok(crate::blob::remove_file(&path)?)
     }
 }
@@ -165,7 +170,12 @@ pub(crate) fn locked(fetching: &Fetching) -> MutexGuard<'_, BTreeSet<Digest>> {
 fn open(path: &Path, limit: u64) -> Result<File, FileError> {
     let failed = |source| FileError::new("open", path, source);
     let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut file = options.open(path).map_err(failed)?;
     if file.metadata().map_err(failed)?.len() > limit {
         file.set_len(0).map_err(failed)?;

@@ -208,6 +208,14 @@ impl Repositories {
         )
     }
 
+    /// Returns how many uploads have begun and not ended.
+    pub fn upload_count(&self) -> Result<u64, StoreError> {
+        let count = self.find("count uploads", "SELECT count(*) FROM uploads", [], |row| {
+            unsigned(row, 0)
+        })?;
+        Ok(count.unwrap_or(0))
+    }
+
     /// Records that an upload has begun.
     pub fn begin_upload(&self, row: &UploadRow) -> Result<(), StoreError> {
         self.write("record an upload", |transaction| {

@@ -60,6 +60,8 @@ pub struct EngineConfig {
     pub registry_mirrors: Vec<String>,
     /// How many layers are fetched at a time, by all pulls together.
     pub max_concurrent_downloads: usize,
+    /// The policy that says which images may be used; `None`: `/etc/berth/policy.json`, if it is there.
+    pub policy: Option<PathBuf>,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Whether this is a debugging daemon, shown by info.
@@ -115,9 +117,16 @@ pub struct Engine {
     pub(crate) images: Arc<image::Store>,
     /// Images that come from registries.
     pub(crate) puller: Arc<image::pull::Puller>,
+    /// Where layers of images that come are unpacked.
+    pub(crate) unpacker: Arc<Unpacker>,
     /// Layers that somebody is about to need.
     pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
+    pub(crate) policy: image::policy::PolicyFile,
+    /// One check at a time.
+    pub(crate) checking: tokio::sync::Mutex<()>,
+    /// Damage that was dealt with when the daemon started.
+    pub(crate) found_at_start: Mutex<Vec<crate::check::Damage>>,
     pub(crate) registry: Registry,
     /// How image registries are spoken to.
     pub(crate) registries: Registries,
@@ -154,15 +163,28 @@ impl Engine {
         let store = Arc::new(Store::open(&layout.store()).map_err(part("the store"))?);
         let storage = crate::storage_choice::open(&config).map_err(part("the storage driver"))?;
         let (images, problems) = image::Store::open(&layout.content()).map_err(part("the image store"))?;
+        let mut found_at_start = Vec::new();
+        // A damaged image may be healed, and has its layers then.
+        let all_images_are_known = problems.is_empty();
         for problem in problems {
-            tracing::warn!(image = %problem.manifest, problem = %problem.problem, "a damaged image was left out");
+            if problem.manifest.is_none() {
+                found_at_start.push(crate::check::Damage {
+                    kind: "store",
+                    object: problem.name.clone().unwrap_or_default(),
+                    problems: vec![problem.problem.clone()],
+                    images: Vec::new(),
+                    containers: Vec::new(),
+                    outcome: crate::check::Outcome::Repaired,
+                });
+            }
+            tracing::warn!(image = ?problem.manifest, name = ?problem.name, problem = %problem.problem, "damage in the image store");
         }
         let images = Arc::new(images);
         let pins = Arc::<Pins>::default();
-        let sink = Arc::new(Unpacker::new(Arc::clone(&storage), Arc::clone(&pins)));
+        let unpacker = Arc::new(Unpacker::new(Arc::clone(&storage), Arc::clone(&pins)));
         let puller = Arc::new(image::pull::Puller::new(
             Arc::clone(&images),
-            sink,
+            Arc::<Unpacker>::clone(&unpacker),
             config.max_concurrent_downloads,
         ));
         let (volumes, damaged) =
@@ -192,8 +214,12 @@ impl Engine {
             storage,
             images,
             puller,
+            unpacker,
             pins,
             volumes,
+            policy: crate::policy::open(&config),
+            checking: tokio::sync::Mutex::default(),
+            found_at_start: Mutex::new(found_at_start),
             registry: Registry::default(),
             registries: Registries::new(&config),
             filters,
@@ -210,6 +236,9 @@ impl Engine {
         crate::recover::recover(&engine)
             .await
             .map_err(part("the containers"))?;
+        if all_images_are_known {
+            crate::image::remove_left_layers(&engine);
+        }
         Ok(engine)
     }
 

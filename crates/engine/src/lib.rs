@@ -8,11 +8,13 @@
 //! owns a container's state (`container/actor.rs`); `list` and `inspect` read published snapshots and wait for nobody.
 //! What a crash may leave behind is in the intent journal and undone by `recover.rs` with the same functions.
 
+pub mod check;
 mod daemon;
 pub mod failpoint;
 mod files;
 mod host;
 mod names;
+mod policy;
 mod recover;
 mod registries;
 mod registry;

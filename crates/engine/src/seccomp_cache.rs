@@ -105,12 +105,9 @@ impl FilterCache {
         // The built-in profile changes with the program's version.
         key.push_str(document.unwrap_or(concat!("builtin ", env!("CARGO_PKG_VERSION"))));
         let key = oci::Digest::sha256(key.as_bytes()).hex().to_owned();
-        if let Some(cached) = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
+        // Held until the filter is there: starts at the same time would each compile it, and put it at the same place.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = known.get(&key) {
             return Ok(cached.clone());
         }
         // The built-in profile has none.
@@ -138,7 +135,6 @@ impl FilterCache {
             flags = filter.flags();
             write_atomic(&path, &filter.to_bytes(), 0o600, Durability::Crash)?;
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let cached = Cached { path, flags };
         known.insert(key, cached.clone());
         Ok(cached)
@@ -148,6 +144,24 @@ impl FilterCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn starts_at_the_same_time_share_a_filter() {
+        let directory = std::env::temp_dir().join(format!("berth-filters-many-{}", std::process::id()));
+        for round in 0..20 {
+            let cache = FilterCache::open(&directory, "6.18.0", None).unwrap();
+            let capabilities = [format!("CAP_{round}")];
+            std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..8)
+                    .map(|_| scope.spawn(|| cache.default_filter(&capabilities).map(|cached| cached.path)))
+                    .collect();
+                for start in starts {
+                    assert!(start.join().unwrap().unwrap().exists());
+                }
+            });
+        }
+        crate::files::remove_tree(&directory).unwrap();
+    }
 
     #[test]
     fn flags_come_along_and_listeners_are_refused() {

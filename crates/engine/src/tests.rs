@@ -52,6 +52,7 @@ impl Sandbox {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             max_concurrent_downloads: 3,
+            policy: None,
             labels: Vec::new(),
             debug: false,
         })

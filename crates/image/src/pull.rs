@@ -17,6 +17,8 @@ mod fetch;
 mod layer;
 mod progress;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -85,7 +87,11 @@ impl Puller {
         report: &mpsc::Sender<PullEvent>,
     ) -> Result<Pulled, PullError> {
         let lease = self.lease(resolved)?;
-        let chain: Vec<ChainId> = resolved.layers.iter().map(|layer| layer.chain_id.clone()).collect();
+        let chain: Vec<ChainId> = resolved
+            .layers
+            .iter()
+            .map(|layer| layer.chain_id.clone())
+            .collect();
         let pin = self.sink.pin(&chain);
         let fetched = self.fetch_leased(repository, resolved, name, report).await;
         drop(pin);
@@ -118,19 +124,19 @@ impl Puller {
         let mut reporter = Reporter::new(report);
         let mut jobs: Vec<Option<Arc<Job>>> = Vec::with_capacity(resolved.layers.len());
         let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-        for layer in &resolved.layers {
-            reporter
-                .tell(&layer.blob.digest, LayerState::Listed)
-                .await?;
-        }
         for (at, layer) in resolved.layers.iter().enumerate() {
             let present = self.sink.present(&layer.chain_id)?;
-            if let Some(size) = present.filter(|_| self.has_blob(layer)) {
+            let state = if let Some(size) = present.filter(|_| self.has_blob(layer)) {
                 sizes.insert(at, size);
+                LayerState::Present
+            } else {
+                LayerState::Listed
+            };
+            reporter.tell(&layer.blob.digest, state).await?;
+        }
+        for (at, layer) in resolved.layers.iter().enumerate() {
+            if sizes.contains_key(&at) {
                 jobs.push(None);
-                reporter
-                    .tell(&layer.blob.digest, LayerState::Present)
-                    .await?;
                 continue;
             }
             let below = at.checked_sub(1).and_then(|below| jobs.get(below)?.clone());
@@ -165,7 +171,8 @@ impl Puller {
                 }
             }
         }
-        self.adopt(resolved, name, sizes.into_values().collect(), is_new).await
+        self.adopt(resolved, name, sizes.into_values().collect(), is_new)
+            .await
     }
 
     /// Stores the documents and makes them an image.
@@ -180,7 +187,9 @@ impl Puller {
         let (resolved, name) = (resolved.clone(), name.clone());
         let adopting = tokio::task::spawn_blocking(move || -> Result<Pulled, PullError> {
             let before = store.resolve(&name.to_string()).ok();
-            store.content.store_exact(&resolved.config_bytes, &resolved.manifest.config.digest)?;
+            store
+                .content
+                .store_exact(&resolved.config_bytes, &resolved.manifest.config.digest)?;
             store
                 .content
                 .store_exact(&resolved.manifest_bytes, &resolved.descriptor.digest)?;

@@ -43,13 +43,22 @@ impl Kinded for SaveError {
     }
 }
 
+/// What is saved.
+#[derive(Clone, Debug)]
+pub struct SaveOptions {
+    /// Images; a bare repository name means all its tags.
+    pub names: Vec<String>,
+    /// Only these of their blobs, for a receiver that has the others; `None`: all.
+    pub only: Option<BTreeSet<Digest>>,
+}
+
 impl Store {
-    /// Writes the named images as one uncompressed tar; a bare repository name means all its tags.
-    pub fn save(&self, names: &[String], archive: impl Write) -> Result<(), SaveError> {
+    /// Writes images as one uncompressed tar. Blobs are written as they are kept.
+    pub fn save(&self, options: &SaveOptions, archive: impl Write) -> Result<(), SaveError> {
         let (images, _ingest) = {
             let state = self.lock();
             let mut images: Vec<(Arc<Image>, Vec<Reference>)> = Vec::new();
-            for name in names {
+            for name in &options.names {
                 for (image, tag) in find(&state, name)? {
                     match images.iter_mut().find(|(own, _)| own.id == image.id) {
                         Some((_, tags)) => tags.extend(tag),
@@ -61,7 +70,7 @@ impl Store {
             (images, self.content.begin_ingest())
         };
         let mut writer = TarWriter::new(archive);
-        write(self, &mut writer, images)?;
+        write(self, &mut writer, images, options.only.as_ref())?;
         writer.finish().map_err(SaveError::Write)?;
         Ok(())
     }
@@ -116,6 +125,7 @@ fn write<W: Write>(
     store: &Store,
     writer: &mut TarWriter<W>,
     images: Vec<(Arc<Image>, Vec<Reference>)>,
+    only: Option<&BTreeSet<Digest>>,
 ) -> Result<(), SaveError> {
     for path in ["blobs/", "blobs/sha256/"] {
         let entry = Entry::new(path, EntryKind::Directory, 0o755);
@@ -129,7 +139,7 @@ fn write<W: Write>(
         tags.dedup();
         let layers = image.layers.iter().map(|layer| &layer.blob.digest);
         for digest in [&image.manifest.digest, &image.id].into_iter().chain(layers) {
-            if written.insert(digest.clone()) {
+            if only.is_none_or(|only| only.contains(digest)) && written.insert(digest.clone()) {
                 blob(store, writer, digest)?;
             }
         }

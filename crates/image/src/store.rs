@@ -4,6 +4,8 @@
 //! <data root>/content/
 //!   oci-layout             the layout's version
 //!   index.json             every image: one descriptor per name, or one without a name. The only truth about names
+//!   index.copy.json        the same, for the case that the file is damaged
+//!   signatures/            what is known of images' signatures (see `policy`)
 //!   blobs/sha256/<hex>     manifests, configurations and layers: complete, verified, synced
 //!   ingest/<random>        blobs in the making; whatever is here at start is thrown away
 //! ```
@@ -141,8 +143,8 @@ impl Kinded for OpenError {
 /// An image that is in the index but cannot be used; it is left out of every answer and the rest goes on.
 #[derive(Debug)]
 pub struct Problem {
-    /// The manifest.
-    pub manifest: Digest,
+    /// The manifest; `None` if the index itself is what is damaged.
+    pub manifest: Option<Digest>,
     /// Its name, if it has one.
     pub name: Option<String>,
     /// What is wrong.

@@ -38,6 +38,21 @@ fn name(text: &str) -> Reference {
     Reference::parse(text).unwrap()
 }
 
+/// Everything of these images.
+fn saved_as(names: &[&str]) -> SaveOptions {
+    SaveOptions {
+        names: names.iter().map(|&name| name.to_owned()).collect(),
+        only: None,
+    }
+}
+
+/// Checks layers and unpacks nothing.
+const LOAD: LoadOptions<'static> = LoadOptions {
+    sink: None,
+    report: &|_| {},
+    check: &|_| Ok(()),
+};
+
 fn open(directory: &Path) -> Store {
     let (store, problems) = Store::open(directory).unwrap();
     assert!(problems.is_empty(), "{problems:?}");
@@ -137,7 +152,7 @@ fn archives_of_other_tools_are_loaded_and_ours_by_them() {
         let target = format!("{kind}:{}:docker.io/tests/one:1", file.display());
         run("skopeo", &["copy", &layout, &target]);
         let other = open(&temporary.path().join(format!("{kind}-store")));
-        let loaded = other.load(std::fs::File::open(&file).unwrap()).unwrap();
+        let loaded = other.load(std::fs::File::open(&file).unwrap(), &LOAD).unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!(loaded[0].name.as_ref().unwrap().familiar(), loaded_name, "{kind}");
         assert_eq!(loaded[0].image.layers[0].diff_id, image.layers[0].diff_id);
@@ -145,17 +160,11 @@ fn archives_of_other_tools_are_loaded_and_ours_by_them() {
     }
     let mut saved = Vec::new();
     store
-        .save(
-            &["tests/one:1".to_owned(), "localhost:5000/other".to_owned()],
-            &mut saved,
-        )
+        .save(&saved_as(&["tests/one:1", "localhost:5000/other"]), &mut saved)
         .unwrap();
     let mut again = Vec::new();
     store
-        .save(
-            &["tests/one:1".to_owned(), "localhost:5000/other".to_owned()],
-            &mut again,
-        )
+        .save(&saved_as(&["tests/one:1", "localhost:5000/other"]), &mut again)
         .unwrap();
     assert!(saved == again, "saving is deterministic");
     let file = temporary.path().join("saved.tar");
@@ -171,7 +180,7 @@ fn archives_of_other_tools_are_loaded_and_ours_by_them() {
     for bytes in [saved.clone(), gzip(&saved)] {
         let other = TempDir::new().unwrap();
         let other = open(other.path());
-        let loaded = other.load(&bytes[..]).unwrap();
+        let loaded = other.load(&bytes[..], &LOAD).unwrap();
         let mut names: Vec<String> = loaded
             .iter()
             .map(|one| one.name.as_ref().unwrap().familiar())
@@ -185,9 +194,11 @@ fn archives_of_other_tools_are_loaded_and_ours_by_them() {
         );
     }
     let mut dangling = Vec::new();
-    store.save(&[image.id.to_string()], &mut dangling).unwrap();
+    store
+        .save(&saved_as(&[image.id.as_str()]), &mut dangling)
+        .unwrap();
     let other = TempDir::new().unwrap();
-    let loaded = open(other.path()).load(&dangling[..]).unwrap();
+    let loaded = open(other.path()).load(&dangling[..], &LOAD).unwrap();
     assert!(loaded[0].name.is_none());
 }
 
@@ -240,7 +251,7 @@ fn docker_archive(change: impl Fn(&mut Vec<(String, Vec<u8>)>)) -> Vec<u8> {
 fn old_docker_archives_are_loaded() {
     let temporary = TempDir::new().unwrap();
     let store = open(temporary.path());
-    let loaded = store.load(&gzip(&docker_archive(|_| {}))[..]).unwrap();
+    let loaded = store.load(&gzip(&docker_archive(|_| {}))[..], &LOAD).unwrap();
     let names: Vec<Option<String>> = loaded
         .iter()
         .map(|one| one.name.as_ref().map(Reference::familiar))
@@ -428,7 +439,7 @@ fn im_01_and_im_02_archives_that_lie_are_refused() {
     for (what, change, text) in cases {
         let temporary = TempDir::new().unwrap();
         let store = open(temporary.path());
-        let error = store.load(&docker_archive(change)[..]).expect_err(what);
+        let error = store.load(&docker_archive(change)[..], &LOAD).expect_err(what);
         let printed = chain(&error).to_string();
         assert!(printed.contains(text), "{what}: {printed}");
         assert!(
@@ -475,7 +486,7 @@ fn im_02_manifests_with_two_readings_are_refused() {
         let temporary = TempDir::new().unwrap();
         let store = open(temporary.path());
         store
-            .load(&tar(&members)[..])
+            .load(&tar(&members)[..], &LOAD)
             .map(|loaded| loaded.len())
             .map_err(|error| chain(&error).to_string())
     };

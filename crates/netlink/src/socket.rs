@@ -11,7 +11,7 @@ use sys::SyscallError;
 use sys::netlink::Family;
 
 use crate::error::NetlinkError;
-use crate::message::{DUMP, Message};
+use crate::message::Message;
 use crate::reply::{Meaning, Reply};
 
 /// Most messages of one send: their acknowledgements must fit into the socket's receive buffer.
@@ -75,17 +75,35 @@ impl Socket {
         }
     }
 
+    /// Returns what `read` makes of the answer to a request for one thing.
+    pub(crate) fn get<T>(
+        &mut self,
+        request: &Message,
+        read: impl Fn(&Reply<'_>) -> Option<T>,
+    ) -> Result<Option<T>, NetlinkError> {
+        // The acknowledgement tells where the answer ends.
+        self.ask(request, true, read).map(|mut found| found.pop())
+    }
+
     /// Returns what `read` makes of each message of a dump. Begins again when the kernel's tables changed meanwhile.
     pub(crate) fn dump<T>(
         &mut self,
         request: &Message,
         read: impl Fn(&Reply<'_>) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
-        debug_assert!(request.overflows() || DUMP != 0);
+        self.ask(request, false, read)
+    }
+
+    fn ask<T>(
+        &mut self,
+        request: &Message,
+        acknowledge: bool,
+        read: impl Fn(&Reply<'_>) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
         for _ in 0..DUMP_TRIES {
             let sequence = self.next_sequence();
             let mut bytes = Vec::with_capacity(request.len());
-            request.append_to(&mut bytes, sequence, false);
+            request.append_to(&mut bytes, sequence, acknowledge);
             self.send(&bytes)?;
             let (mut found, mut interrupted) = (Vec::new(), false);
             self.answers(request.doing(), |reply, meaning| {

@@ -81,8 +81,7 @@ const BRIDGE: LinkKind<'static> = LinkKind::Bridge {
 };
 
 fn index(socket: &mut Socket, name: &str) -> u32 {
-    let links = socket.links().unwrap();
-    links.iter().find(|link| link.name == name).unwrap().index
+    socket.link(Target::Name(name)).unwrap().index
 }
 
 /// A bridge with an address in one namespace, and a container's end of a cable in another.
@@ -266,6 +265,8 @@ fn a_failure_names_its_message_and_the_others_are_done() {
     let long = "a-name-of-sixteen";
     let error = socket.request(&[add_link(&link(long, BRIDGE))]).unwrap_err();
     assert!(matches!(error, NetlinkError::Refused { .. }), "{error}");
+    assert!(socket.link(Target::Name("three")).unwrap_err().is_absent());
+    assert!(socket.link(Target::Index(9999)).unwrap_err().is_absent());
     // The socket goes on after errors.
     socket.request(&[remove_link(Target::Name("two"))]).unwrap();
 }

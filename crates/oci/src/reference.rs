@@ -162,9 +162,15 @@ impl Reference {
         if self.domain != DEFAULT_DOMAIN {
             return self.repository();
         }
-        match self.path.strip_prefix(OFFICIAL_PREFIX) {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.path.clone(),
+        let short = match self.path.strip_prefix(OFFICIAL_PREFIX) {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.path,
+        };
+        // A path that begins like a host would be read as one: such a name has no short form.
+        if split_domain(short) == (self.domain.clone(), self.path.clone()) {
+            short.to_owned()
+        } else {
+            self.repository()
         }
     }
 
@@ -307,6 +313,22 @@ mod tests {
             ),
             ("index.docker.io/a/b", "docker.io/a/b:latest", "a/b:latest"),
             ("localhost/x", "localhost/x:latest", "localhost/x:latest"),
+            // Found by fuzzing: shortened, it would name another registry.
+            (
+                "docker.io/evil.example/x",
+                "docker.io/evil.example/x:latest",
+                "docker.io/evil.example/x:latest",
+            ),
+            (
+                "docker.io/localhost/x",
+                "docker.io/localhost/x:latest",
+                "docker.io/localhost/x:latest",
+            ),
+            (
+                "docker.io/docker.io/x",
+                "docker.io/docker.io/x:latest",
+                "docker.io/docker.io/x:latest",
+            ),
             ("localhost:5000/x:y", "localhost:5000/x:y", "localhost:5000/x:y"),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
             (

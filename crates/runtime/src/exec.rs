@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
 use sys::clone::{CloneFlags, Cloned, clone3};
 use sys::namespace::setns;
 
+use crate::between;
 use crate::capability::{self, Sets};
-use crate::channel::{Channel, Message};
+use crate::channel::Channel;
 use crate::child::{self, Begins, ExecPlan};
 use crate::create::{adjust, kill_and_reap, wait_until_running};
 use crate::error::{AtStep, CreateError, Result, Step};
@@ -171,37 +171,16 @@ fn clone_without_descriptors(
     childs: &Channel,
 ) -> Result<Cloned> {
     let into = plan.entry.as_ref().and_then(|entry| entry.unified());
-    let between = match clone3(CloneFlags::empty(), into).at(Step::Namespace)? {
-        // Descriptors are closed under their owners from here on: this process and its child never return.
-        Cloned::Child => match child::join_bare(plan, stdio, childs) {
-            Ok(Cloned::Child) => child::run_exec(plan, childs, stdio, Begins::Inside),
-            Ok(Cloned::Parent { pid, pidfd }) => {
-                let sent = childs.send_pid(pid, pidfd.as_fd());
-                sys::process::exit_now(i32::from(sent.is_err()));
-            }
-            Err(error) => {
-                childs.send_error(&error);
-                sys::process::exit_now(1);
-            }
-        },
-        Cloned::Parent { pidfd, .. } => pidfd,
-    };
-    let message = channel.receive();
-    sys::process::wait_pidfd(between.as_fd()).at(Step::Namespace)?;
-    match message? {
-        Message::Pid(pid, pidfd) => {
-            let pid = Pid::from_raw(pid).ok_or_else(|| CreateError::new(Step::Namespace, 0, "pid 0"))?;
-            // The child has waited for this, so that nothing it says overtakes its pid. A failure shows at the next read.
-            drop(channel.send_mapped());
-            Ok(Cloned::Parent { pid, pidfd })
+    let cloned = between::cloned_sibling(into, channel, childs, || {
+        match child::join_bare(plan, stdio, childs)? {
+            // Descriptors are closed under their owners from here on: this process never returns.
+            Cloned::Child => child::run_exec(plan, childs, stdio, Begins::Inside),
+            parent @ Cloned::Parent { .. } => Ok(parent),
         }
-        Message::Failed(error) => Err(error),
-        _ => Err(CreateError::new(
-            Step::Namespace,
-            0,
-            "the process between ended early",
-        )),
-    }
+    })?;
+    // The child has waited for this, so that nothing it says overtakes its pid. A failure shows at the next read.
+    drop(channel.send_mapped());
+    Ok(cloned)
 }
 
 fn open_own_pid_namespace() -> Result<OwnedFd> {

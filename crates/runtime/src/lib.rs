@@ -17,6 +17,7 @@
 //! memory, which is sound because the caller has one thread (see `sys::clone`). What is not supported is an error
 //! that names it. This crate makes no policy: limits are the cgroup's, defaults the spec's. Start with [`create`].
 
+mod between;
 mod capability;
 mod channel;
 mod child;
@@ -49,5 +50,6 @@ pub use crate::exec::exec;
 pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
 pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Stdio};
+pub use crate::rootfs::make_rootfs;
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

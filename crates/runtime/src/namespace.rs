@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::Pid;
 use sys::clone::{CloneFlags, Cloned, clone3};
 use sys::namespace::setns;
 
-use crate::channel::{self, Channel};
+use crate::between;
+use crate::channel::Channel;
 use crate::error::{AtStep, CreateError, Result, Step};
 
 /// The namespaces of a container.
@@ -302,42 +302,11 @@ fn clone_into_user(
     channel: &Channel,
     childs: &Channel,
 ) -> Result<Cloned> {
-    let between = match sys::clone::fork().at(Step::Namespace)? {
-        Cloned::Child => {
-            let result = join(&namespaces.joined)
-                .and_then(|()| setns(user, CloneFlags::NEWUSER).at(Step::Namespace))
-                .and_then(|()| {
-                    let flags = namespaces.clone_flags() | CloneFlags::PARENT;
-                    clone3(flags, cgroup).at(Step::Namespace)
-                });
-            match result {
-                Ok(Cloned::Child) => return Ok(Cloned::Child),
-                Ok(Cloned::Parent { pid, pidfd }) => {
-                    let sent = childs.send_pid(pid, pidfd.as_fd());
-                    sys::process::exit_now(i32::from(sent.is_err()));
-                }
-                Err(error) => {
-                    childs.send_error(&error);
-                    sys::process::exit_now(1);
-                }
-            }
-        }
-        Cloned::Parent { pidfd, .. } => pidfd,
-    };
-    let message = channel.receive();
-    sys::process::wait_pidfd(between.as_fd()).at(Step::Namespace)?;
-    match message? {
-        channel::Message::Pid(pid, pidfd) => Ok(Cloned::Parent {
-            pid: Pid::from_raw(pid).ok_or_else(|| CreateError::new(Step::Namespace, 0, "pid 0"))?,
-            pidfd,
-        }),
-        channel::Message::Failed(error) => Err(error),
-        _ => Err(CreateError::new(
-            Step::Namespace,
-            0,
-            "the process between ended early",
-        )),
-    }
+    between::cloned_sibling(None, channel, childs, || {
+        join(&namespaces.joined)?;
+        setns(user, CloneFlags::NEWUSER).at(Step::Namespace)?;
+        clone3(namespaces.clone_flags() | CloneFlags::PARENT, cgroup).at(Step::Namespace)
+    })
 }
 
 /// Returns the caller's own link file of a kind of namespace.

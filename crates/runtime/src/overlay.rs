@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
-use sys::clone::{CloneFlags, Cloned, clone3};
+use sys::clone::CloneFlags;
 use sys::mount::{Attributes, Depth, fsconfig_set_fd, fsconfig_set_string};
 use sys::path::Root;
 
-use crate::channel::{Channel, Message};
+use crate::between;
 use crate::error::{AtStep, CreateError, Result, Step};
 use crate::mount::shift_ids;
 use crate::rootfs::Made;
@@ -78,31 +78,10 @@ impl Overlay<'_> {
     }
 
     fn make_by_paths(&self) -> Result<Made> {
-        let (ours, childs) = Channel::pair()?;
-        let pidfd = match clone3(CloneFlags::NEWNS, None).at(Step::Rootfs)? {
-            Cloned::Child => {
-                let sent = match self.mount_apart() {
-                    Ok(tree) => childs.send_mounts(&[tree.as_fd()]).is_ok(),
-                    Err(error) => {
-                        childs.send_error(&error);
-                        false
-                    }
-                };
-                sys::process::exit_now(i32::from(!sent));
-            }
-            Cloned::Parent { pidfd, .. } => pidfd,
-        };
-        drop(childs);
-        let message = ours.receive();
-        sys::process::wait_pidfd(pidfd.as_fd()).at(Step::Rootfs)?;
-        let tree = match message? {
-            Message::Mounts { mut fds, .. } => fds.pop(),
-            Message::Failed(error) => return Err(error),
-            _ => None,
-        };
-        let lost = || CreateError::new(Step::Rootfs, 0, "the process that mounts the overlay ended early");
+        let doing = "mount the overlay";
+        let tree = between::detached_mount(CloneFlags::NEWNS, Step::Rootfs, doing, || self.mount_apart())?;
         Ok(Made {
-            tree: tree.ok_or_else(lost)?,
+            tree,
             leftovers: Vec::new(),
         })
     }

@@ -23,6 +23,12 @@ pub(crate) struct Made {
     pub(crate) leftovers: Vec<OwnedFd>,
 }
 
+/// Puts the root file system of a container that does not run together, as a detached mount, for whoever looks into it.
+/// Nobody else may have it mounted.
+pub fn make_rootfs(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
+    make(rootfs, user_namespace).map(|made| made.tree)
+}
+
 /// Puts the root file system together (parent).
 pub(crate) fn make(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<Made> {
     match rootfs {

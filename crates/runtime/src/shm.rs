@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use sys::clone::{CloneFlags, Cloned};
+use sys::clone::CloneFlags;
 use sys::mount::Depth;
 use sys::path::Root;
 
-use crate::channel::{Channel, Message};
+use crate::between;
 use crate::error::{AtStep, CreateError, Result, Step};
 use crate::option::MountOptions;
 
@@ -17,29 +17,10 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// Returns `/dev/shm` of the process whose directory in /proc is `process`, as a detached mount (parent).
 ///
-/// Entering a mount namespace changes the root directory, so a process between does it and never comes back.
+/// A process between enters the container's mount namespace for it.
 pub(crate) fn take(process: &Path, options: &MountOptions) -> Result<OwnedFd> {
-    let (channel, theirs) = Channel::pair()?;
-    let between = match sys::clone::fork().at(Step::Mount)? {
-        Cloned::Child => {
-            let sent = clone_inside(process).and_then(|tree| theirs.send_mounts(&[tree.as_fd()]));
-            if let Err(error) = &sent {
-                theirs.send_error(error);
-            }
-            sys::process::exit_now(i32::from(sent.is_err()));
-        }
-        Cloned::Parent { pidfd, .. } => pidfd,
-    };
-    drop(theirs);
-    let message = channel.receive();
-    sys::process::wait_pidfd(between.as_fd()).at(Step::Mount)?;
-    let tree = match message? {
-        Message::Mounts { mut fds, .. } => fds.pop(),
-        Message::Failed(error) => return Err(error),
-        _ => None,
-    };
-    let tree = tree
-        .ok_or_else(|| CreateError::new(Step::Mount, 0, "take /dev/shm: the process between ended early"))?;
+    let doing = "take /dev/shm";
+    let tree = between::detached_mount(CloneFlags::empty(), Step::Mount, doing, || clone_inside(process))?;
     crate::mount::change(tree.as_fd(), options, Depth::One, None)
         .at_with(Step::Mount, || "change the joined /dev/shm".to_owned())?;
     Ok(tree)

@@ -2,7 +2,7 @@
 //!
 //! hyper hands a connection over only when the client asked for an upgrade and the answer is 101. Clients of before
 //! 2014, and curl, do not ask and get `200 OK` and then raw bytes; so the head of the first request is read here, and
-//! an attach or exec start without `Upgrade` is served without hyper. On a later request of the same connection such a
+//! an attach or exec start without `Upgrade` is served without hyper, and so are Berth's own calls, which gain time by it. On a later request of the same connection such a
 //! client gets the stream as the body of an ordinary reply.
 
 mod target;
@@ -16,7 +16,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dispatch::fix_headers;
 use crate::hijack::{self, Hangup};
-use crate::reply::{self, Body, Hijack, Reply};
+use crate::reply::{self, Body, Head, Hijack, Reply};
 use crate::shared::Peer;
 use target::Targets;
 
@@ -151,14 +151,15 @@ fn classify(head: &[u8]) -> Option<First> {
     }
 }
 
-/// Returns whether a request line is that of an attach or exec start.
+/// Returns whether a request line is that of an attach, of an exec start or of one of Berth's own calls.
 fn is_hijack(line: &[u8]) -> bool {
     let Some(target) = line.split(|byte| *byte == b' ').nth(1) else {
         return false;
     };
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let contains = |part: &[u8]| path.windows(part.len()).any(|window| window == part);
-    (path.ends_with(b"/attach") && contains(b"/containers/"))
+    path.starts_with(b"/berth/")
+        || (path.ends_with(b"/attach") && contains(b"/containers/"))
         || (path.ends_with(b"/start") && contains(b"/exec/"))
 }
 
@@ -172,8 +173,8 @@ fn to_request(parsed: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     request.body(()).ok()
 }
 
-/// The largest body of an exec start without an upgrade.
-const BODY_LIMIT: usize = 64 << 10;
+/// The largest body of a request that hijacks without asking; a client of our own goes Docker's way with a larger one.
+const BODY_LIMIT: usize = 1 << 20;
 
 async fn serve_hijack<S: Socket>(
     mut socket: S,
@@ -209,9 +210,19 @@ async fn serve_hijack<S: Socket>(
     let body = rest.split_to(length).freeze();
     let request = request.map(|()| reply::full(body));
     match service.answer(peer, request).await {
-        Reply::Hijack(hijack) => {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {}\r\n\r\n", reply::RAW_STREAM);
-            socket.write_all(head.as_bytes()).await?;
+        Reply::Hijack(mut hijack) => {
+            let mut head = match hijack.head {
+                // Clients of before 2014 know of no other.
+                Head::Apart => begin_stream(reply::RAW_STREAM),
+                Head::Together => begin_stream(hijack.content_type),
+            };
+            if hijack.head == Head::Together
+                && let Some(Some(chunk)) = hijack.first.next().now_or_never()
+            {
+                // One write, one read: each costs the client a change of context.
+                head.extend_from_slice(&chunk);
+            }
+            socket.write_all(&head).await?;
             hijack::copy(socket, rest.freeze(), hangup, hijack).await
         }
         Reply::Http(mut response) => {
@@ -219,6 +230,10 @@ async fn serve_hijack<S: Socket>(
             write_response(&mut socket, response).await
         }
     }
+}
+
+fn begin_stream(content_type: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n\r\n").into_bytes()
 }
 
 async fn write_response<S: Socket>(socket: &mut S, response: Response<Body>) -> io::Result<()> {
@@ -318,7 +333,7 @@ fn upgraded<S: Socket>(upgrade: OnUpgrade, hijack: Hijack) -> Response<Body> {
 /// Answers with the stream as a body; there is no stdin.
 fn not_upgraded(hijack: Hijack) -> Response<Body> {
     let output = futures_util::stream::iter(hijack.stream).flat_map(tokio_util::io::ReaderStream::new);
-    let stream = hijack.first.map(Ok).chain(output);
+    let stream = hijack.first.map(Ok).chain(output).chain(hijack.last.map(Ok));
     let Reply::Http(response) = reply::stream(hijack.content_type, stream) else {
         unreachable!("a stream is HTTP");
     };

@@ -62,6 +62,16 @@ pub(crate) fn stdout(text: &str, raw: bool) -> Bytes {
     bytes.freeze()
 }
 
+/// Returns a document of one of Berth's own calls.
+pub(crate) fn document<T: serde::Serialize>(kind: u8, document: &T) -> Bytes {
+    // Everything that is told is made of strings, numbers and lists.
+    let text = serde_json::to_vec(document).unwrap_or_default();
+    let mut bytes = BytesMut::with_capacity(8 + text.len());
+    put_header(&mut bytes, kind, text.len());
+    bytes.put_slice(&text);
+    bytes.freeze()
+}
+
 fn put_header(bytes: &mut BytesMut, stream: u8, length: usize) {
     bytes.put_slice(&[stream, 0, 0, 0]);
     // A line is at most 16 KiB long.

@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! client ──stdin──▶ shim     the client's half-close is passed on (it closes the container's stdin)
-//! client ◀─output── shim     the shim's close ends the session, whatever the client still has to say
+//! client ◀─output── shim     the shim's close ends the stream, whatever the client still has to say
+//! client ◀── last ── daemon   in Berth's own calls: how it ended
 //! ```
 
 use std::io;
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
-use crate::reply::Hijack;
+use crate::reply::{Head, Hijack};
 
 /// How long a client may take to read the head of a reply before the stream follows all the same, and how often it is
 /// looked at.
@@ -28,12 +30,12 @@ where
 {
     let (mut client_reader, mut client_writer) = tokio::io::split(client);
     let mut first = hijack.first;
+    let mut last = hijack.last;
     let sending = async {
-        hangup.head_taken().await;
-        while let Some(chunk) = first.next().await {
-            client_writer.write_all(&chunk).await?;
+        if hijack.head == Head::Apart {
+            hangup.head_taken().await;
         }
-        Ok::<_, io::Error>(())
+        send(&mut first, &mut client_writer).await
     };
     tokio::select! {
         sent = sending => sent?,
@@ -41,6 +43,10 @@ where
     }
     drop(first);
     let Some(shim) = hijack.stream else {
+        tokio::select! {
+            sent = send(&mut last, &mut client_writer) => sent?,
+            () = hangup.wait() => return Ok(()),
+        }
         return client_writer.shutdown().await;
     };
     let (mut shim_reader, mut shim_writer) = shim.into_split();
@@ -62,7 +68,17 @@ where
         std::future::pending::<()>().await;
     };
     let output = async {
-        let copied = pump(&mut shim_reader, &mut client_writer).await;
+        let mut copied = pump(&mut shim_reader, &mut client_writer).await;
+        // A shim that closes while input is left that nobody reads: an end as any other.
+        if copied
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+        {
+            copied = Ok(());
+        }
+        if copied.is_ok() {
+            copied = send(&mut last, &mut client_writer).await;
+        }
         // The client may have closed first.
         drop(client_writer.shutdown().await);
         copied
@@ -72,6 +88,16 @@ where
         () = input => Ok(()),
         () = hangup.wait() => Ok(()),
     }
+}
+
+async fn send<W>(chunks: &mut Pin<Box<dyn Stream<Item = Bytes> + Send>>, writer: &mut W) -> io::Result<()>
+where
+    W: AsyncWrite + Unpin,
+{
+    while let Some(chunk) = chunks.next().await {
+        writer.write_all(&chunk).await?;
+    }
+    Ok(())
 }
 
 async fn pump<R, W>(reader: &mut R, writer: &mut W) -> io::Result<()>
@@ -136,11 +162,7 @@ mod tests {
 
     fn hijack(stream: UnixStream, first: &'static [u8]) -> Hijack {
         let first = futures_util::stream::iter([Bytes::from_static(first)]);
-        Hijack {
-            first: Box::pin(first),
-            stream: Some(stream),
-            content_type: crate::reply::RAW_STREAM,
-        }
+        Hijack::of_docker(Box::pin(first), Some(stream), crate::reply::RAW_STREAM)
     }
 
     async fn read_all(stream: &mut UnixStream) -> Vec<u8> {
@@ -194,6 +216,23 @@ mod tests {
         let copying = tokio::spawn(copy(server, Bytes::new(), hangup, hijack(ours, b"")));
         drop(shim);
         assert_eq!(read_all(&mut client).await, b"");
+        copying.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_last_word_comes_also_when_input_was_left() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let (ours, mut shim) = UnixStream::pair().unwrap();
+        let hangup = Hangup::of(&server).unwrap();
+        let mut hijack = hijack(ours, b"");
+        hijack.last = Box::pin(futures_util::stream::iter([Bytes::from_static(b"end")]));
+        let copying = tokio::spawn(copy(server, Bytes::new(), hangup, hijack));
+        client.write_all(b"input").await.unwrap();
+        // It has come, and is not read.
+        let mut one = [0; 1];
+        shim.read_exact(&mut one).await.unwrap();
+        drop(shim);
+        assert_eq!(read_all(&mut client).await, b"end");
         copying.await.unwrap().unwrap();
     }
 

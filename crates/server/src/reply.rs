@@ -30,10 +30,40 @@ pub(crate) enum Reply {
 pub(crate) struct Hijack {
     /// What is sent first: earlier output, or why there is none.
     pub(crate) first: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
-    /// The other end, a shim; `None`: the connection ends after `first`.
+    /// The other end, a shim; `None`: the connection ends after `first` and `last`.
     pub(crate) stream: Option<UnixStream>,
+    /// What is sent after the stream.
+    pub(crate) last: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    /// Whether the client must have read the head before anything follows.
+    pub(crate) head: Head,
     /// `application/vnd.docker.raw-stream` or `…multiplexed-stream`.
     pub(crate) content_type: &'static str,
+}
+
+/// How the head of a reply is followed by the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// Only when the client has read it.
+    Apart,
+    /// At once: the client keeps what it reads together with the head.
+    Together,
+}
+
+impl Hijack {
+    /// Returns a stream as Docker's clients expect it.
+    pub(crate) fn of_docker(
+        first: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+        stream: Option<UnixStream>,
+        content_type: &'static str,
+    ) -> Self {
+        Self {
+            first,
+            stream,
+            last: futures_util::stream::empty().boxed(),
+            head: Head::Apart,
+            content_type,
+        }
+    }
 }
 
 impl std::fmt::Debug for Hijack {

@@ -19,6 +19,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/info" => system::info::info;
     GET "/events" => system::events::events;
     GET "/system/df" => system::disk_usage::disk_usage;
+    POST "/system/check" => system::check::check;
 
     GET "/containers/json" => container::list::list;
     POST "/containers/create" => container::create::create;
@@ -41,6 +42,9 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/{id}/stats" => container::stats::stats;
     DELETE "/containers/{id}" => container::remove::remove;
 
+    POST "/berth/run" => container::run::run;
+    POST "/berth/containers/{id}/exec" => exec::run::run;
+
     POST "/containers/{id}/exec" => exec::create::create;
     POST "/exec/{id}/start" => exec::start::start;
     POST "/exec/{id}/resize" => exec::resize::resize;
@@ -50,14 +54,16 @@ pub(crate) static ROUTES: &[Route] = routes! {
     POST "/images/create" => image::create::create;
     POST "/images/load" => image::load::load;
     POST "/images/pack" => image::pack::pack;
+    POST "/images/missing" => image::copy::missing;
     POST "/images/prune" => image::prune::prune;
     GET "/images/get" => image::save::save;
-    GET "/images/search" => system::refusals::search;
+    GET "/images/search" => image::search::search;
     GET "/images/{name..}/get" => image::save::save;
+    GET "/images/{name..}/blobs" => image::copy::blobs;
     GET "/images/{name..}/json" => image::inspect::inspect;
     GET "/images/{name..}/history" => image::history::history;
     POST "/images/{name..}/tag" => image::tag::tag;
-    POST "/images/{name..}/push" => system::refusals::push;
+    POST "/images/{name..}/push" => image::push::push;
     DELETE "/images/{name..}" => image::remove::remove;
 
     GET "/volumes" => volume::list::list;
@@ -69,7 +75,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
 
     GET "/networks" => network::list::list;
     POST "/networks/create" => system::refusals::network;
-    POST "/networks/prune" => system::refusals::network;
+    POST "/networks/prune" => system::refusals::networks_prune;
     GET "/networks/{id}" => network::inspect::inspect;
     POST "/networks/{id}/connect" => system::refusals::network;
     POST "/networks/{id}/disconnect" => system::refusals::network;
@@ -83,11 +89,11 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/{id}/checkpoints" => system::refusals::checkpoint;
     POST "/containers/{id}/checkpoints" => system::refusals::checkpoint;
     POST "/commit" => container::commit::commit;
-    POST "/auth" => system::refusals::auth;
+    POST "/auth" => system::login::login;
     POST "/build" => system::refusals::build;
     POST "/build/prune" => system::refusals::build_prune;
     POST "/session" => system::refusals::session;
-    GET "/distribution/{name..}/json" => system::refusals::distribution;
+    GET "/distribution/{name..}/json" => image::distribution::distribution;
 
     GET "/plugins" => system::refusals::plugins;
     GET "/plugins/{name..}" => system::refusals::plugin;

@@ -303,3 +303,212 @@ fn xattrs(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<BTreeMap<Vec<u8>
     }
     Ok(attributes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
+
+    use archive::{Entry, EntryKind, TarWriter};
+    use oci::Digest;
+
+    use super::*;
+    use crate::{DriverKind, add_layer, open};
+
+    fn tar() -> Vec<u8> {
+        let mut writer = TarWriter::new(Vec::new());
+        let mut put = |path: &str, kind, mode, link: &str, content: &str| {
+            let mut entry = Entry::new(path, kind, mode);
+            entry.link = link.into();
+            entry.size = content.len() as u64;
+            entry.mtime = (1000, 5);
+            if path == "d/file" {
+                entry.xattrs.push((b"user.note".to_vec(), b"x".to_vec()));
+                (entry.uid, entry.gid) = (7, 8);
+            }
+            if kind == EntryKind::CharDevice {
+                entry.device = (1, 3);
+            }
+            writer.append(&entry, &mut content.as_bytes()).unwrap();
+        };
+        put("d", EntryKind::Directory, 0o755, "", "");
+        put("d/file", EntryKind::File, 0o640, "", "content");
+        put("d/other", EntryKind::File, 0o640, "", "content");
+        put("d/name", EntryKind::HardLink, 0o640, "d/file", "");
+        put("link", EntryKind::Symlink, 0o777, "d/file", "");
+        put("null", EntryKind::CharDevice, 0o666, "", "");
+        put("implied/by/this", EntryKind::File, 0o644, "", "");
+        put(".wh.gone", EntryKind::File, 0o644, "", "");
+        put("d/.wh..wh..opq", EntryKind::File, 0o644, "", "");
+        writer.finish().unwrap()
+    }
+
+    /// What can happen to a file, and how it is named.
+    type Case = (&'static str, fn(&Path));
+
+    fn rewrite(path: &Path, content: &str) {
+        use std::io::Write;
+        let meta = std::fs::metadata(path).unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .truncate(true)
+            .open(path)
+            .unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        // As a disk does it: nothing tells but the content.
+        file.set_modified(meta.modified().unwrap()).unwrap();
+    }
+
+    const CASES: &[Case] = &[
+        ("\"d/other\" has another content", |diff| {
+            rewrite(&diff.join("d/other"), "conteNt")
+        }),
+        ("\"d/other\" has another size", |diff| {
+            rewrite(&diff.join("d/other"), "cont")
+        }),
+        ("\"d/other\" is missing", |diff| {
+            std::fs::remove_file(diff.join("d/other")).unwrap()
+        }),
+        ("\"d/more\" does not belong there", |diff| {
+            symlink("x", diff.join("d/more")).unwrap()
+        }),
+        ("\"d/file\" has another mode", |diff| {
+            std::fs::set_permissions(diff.join("d/file"), PermissionsExt::from_mode(0o4640)).unwrap();
+        }),
+        ("\"d\" has another mode", |diff| {
+            std::fs::set_permissions(diff.join("d"), PermissionsExt::from_mode(0o777)).unwrap();
+        }),
+        ("\"d/file\" has another owner", |diff| {
+            std::os::unix::fs::chown(diff.join("d/file"), Some(9), None).unwrap();
+        }),
+        ("\"d/other\" was changed at another time", |diff| {
+            let file = std::fs::File::open(diff.join("d/other")).unwrap();
+            file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }),
+        ("\"link\" links to another target", |diff| {
+            std::fs::remove_file(diff.join("link")).unwrap();
+            symlink("d/fike", diff.join("link")).unwrap();
+            let link = diff.join("link");
+            let time = rustix::fs::Timespec {
+                tv_sec: 1000,
+                tv_nsec: 5,
+            };
+            let times = rustix::fs::Timestamps {
+                last_access: time,
+                last_modification: time,
+            };
+            rustix::fs::utimensat(rustix::fs::CWD, &link, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+        }),
+        ("\"link\" is of another kind", |diff| {
+            std::fs::remove_file(diff.join("link")).unwrap();
+            std::fs::create_dir(diff.join("link")).unwrap();
+        }),
+        ("\"d/name\" is linked to another file", |diff| {
+            // The same content, by another file: a write to one would not be seen in the other.
+            std::fs::rename(diff.join("d/name"), diff.join("d/swap")).unwrap();
+            std::fs::hard_link(diff.join("d/other"), diff.join("d/name")).unwrap();
+            std::fs::remove_file(diff.join("d/swap")).unwrap();
+        }),
+        ("\"d/file\" has other extended attributes", |diff| {
+            let path = diff.join("d/file");
+            rustix::fs::setxattr(path, "user.note", b"y", rustix::fs::XattrFlags::empty()).unwrap();
+        }),
+        ("\"d\" has other extended attributes", |diff| {
+            let path = diff.join("d");
+            rustix::fs::setxattr(
+                path,
+                "trusted.overlay.redirect",
+                b"/x",
+                rustix::fs::XattrFlags::empty(),
+            )
+            .unwrap();
+        }),
+        ("\"null\" is another device", |diff| {
+            let path = diff.join("null");
+            std::fs::remove_file(&path).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &path,
+                rustix::fs::FileType::CharacterDevice,
+                Mode::from(0o666),
+                rustix::fs::makedev(1, 5),
+            )
+            .unwrap();
+        }),
+        ("its facts are wrong", |diff| {
+            let facts = diff.parent().unwrap().join("facts.json");
+            let text = std::fs::read_to_string(&facts).unwrap();
+            rewrite(&facts, &text.replace("\"size\":14", "\"size\":15"));
+        }),
+        ("is damaged", |diff| {
+            rewrite(&diff.parent().unwrap().join("facts.json"), "{")
+        }),
+        ("facts, are missing", |diff| {
+            std::fs::remove_file(diff.parent().unwrap().join("facts.json")).unwrap();
+        }),
+        ("No such file", |diff| archive::remove_tree_at(diff).unwrap()),
+        ("it, or its facts, are missing", |diff| {
+            archive::remove_tree_at(diff.parent().unwrap()).unwrap();
+        }),
+    ];
+
+    #[test]
+    fn f_20_every_kind_of_damage_is_named_and_mended() {
+        let tar = tar();
+        let diff_id = Digest::sha256(&tar);
+        let layer = ChainId::next(None, &diff_id);
+        let source = LayerSource {
+            chain_id: &layer,
+            parent: None,
+            diff_id: &diff_id,
+        };
+        for kind in [DriverKind::Overlay, DriverKind::Vfs] {
+            let directory = tempfile::tempdir().unwrap();
+            let driver = open(kind, directory.path()).unwrap();
+            add_layer(&*driver, &source, &tar[..]).unwrap();
+            let problems = || check_layer(&*driver, &source, &tar[..]).unwrap().problems();
+            assert_eq!(problems(), [""; 0]);
+            let diff = driver
+                .directory()
+                .join("layers")
+                .join(layer.digest().hex())
+                .join("diff");
+            for (problem, damage) in CASES {
+                damage(&diff);
+                let check = check_layer(&*driver, &source, &tar[..]).unwrap();
+                let found = check.problems();
+                assert!(
+                    found.iter().any(|found| found.contains(problem)),
+                    "{problem}: {found:?}"
+                );
+                check.repair(&*driver).unwrap();
+                assert_eq!(problems(), [""; 0], "after {problem}");
+            }
+            let aside = driver.directory().join("aside");
+            let count = || std::fs::read_dir(&aside).unwrap().count();
+            assert_eq!(count(), CASES.len() - 1, "all but the layer that was gone");
+            driver.release_set_aside(&|used| *used == layer).unwrap();
+            assert_eq!(count(), CASES.len() - 1);
+            driver.release_set_aside(&|_| false).unwrap();
+            assert_eq!(count(), 0);
+            // Many are counted.
+            for at in 0..20 {
+                std::fs::create_dir(diff.join(format!("more{at}"))).unwrap();
+            }
+            assert_eq!(problems().last().unwrap(), "and 4 more");
+            // A tar that is another one is an error, not a damage.
+            let mut other = tar.clone();
+            other.extend([0; 512]);
+            assert!(matches!(
+                check_layer(&*driver, &source, &other[..]),
+                Err(AddError::Mismatch { .. })
+            ));
+            assert_eq!(
+                std::fs::read_dir(driver.directory().join("staging"))
+                    .unwrap()
+                    .count(),
+                0
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! by file. A file counts as changed when its type, mode, owner, device, size, time, link target, attributes or content
 //! differ: what was only copied up and put back is no change, and an edit whose time was put back is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{CStr, CString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -117,6 +117,12 @@ pub fn pack_changes(
 ) -> Result<PackSummary, DifferenceError> {
     let view = driver.view(container)?;
     let mut walk = Walk::new(&view, options, Layer(Packer::new(target, Sparse::Keep)));
+    if !view.is_upper {
+        // In a full copy an old name does not show that its file has got a new one.
+        let mut first = Walk::new(&view, options, Linked(HashSet::new()));
+        first.enter(&view.present, Some(&view.base))?;
+        walk.linked = first.sink.0;
+    }
     let (stat, below) = (look(top(&view.present), b"")?, look(top(&view.base), b"")?);
     if walk.differs(&view.present, &stat, &view.base, &below, b"")? {
         let ids = walk.ids(view.present.has_upper).clone();
@@ -213,6 +219,39 @@ impl Sink for List {
     }
 }
 
+/// The files with several names among the changes.
+struct Linked(HashSet<(u64, u64)>);
+
+impl Sink for Linked {
+    const MARKS_OPAQUE: bool = true;
+
+    fn directory(
+        &mut self,
+        _: BorrowedFd<'_>,
+        _: &[u8],
+        _: &Stat,
+        _: &IdShift,
+        _: ChangeKind,
+    ) -> Result<(), DifferenceError> {
+        Ok(())
+    }
+
+    fn file(&mut self, file: &File<'_>, _: &IdShift, _: ChangeKind) -> Result<(), DifferenceError> {
+        if file.stat.st_nlink > 1 {
+            self.0.insert((file.stat.st_dev, file.stat.st_ino));
+        }
+        Ok(())
+    }
+
+    fn deleted(&mut self, _: &[u8], _: &CStr) -> Result<(), DifferenceError> {
+        Ok(())
+    }
+
+    fn opaque(&mut self, _: &[u8]) -> Result<(), DifferenceError> {
+        Ok(())
+    }
+}
+
 /// The changes as an archive.
 struct Layer<W: Write>(Packer<W>);
 
@@ -262,6 +301,8 @@ struct Walk<'a, S> {
     above_engine: BTreeSet<Vec<u8>>,
     hidden: Option<Vec<u8>>,
     pending: Vec<Pending>,
+    /// Files with several names of which one at least is in the layer.
+    linked: HashSet<(u64, u64)>,
 }
 
 impl<'a, S: Sink> Walk<'a, S> {
@@ -288,6 +329,7 @@ impl<'a, S: Sink> Walk<'a, S> {
                 .as_ref()
                 .map(|path| path.as_os_str().as_bytes().to_vec()),
             pending: Vec::new(),
+            linked: HashSet::new(),
         }
     }
 
@@ -510,8 +552,7 @@ impl<'a, S: Sink> Walk<'a, S> {
         };
         if facts(stat) != facts(before)
             || owner_and_mode(stat, ids) != owner_and_mode(before, &self.plain)
-            // A new name of an old file: both have to be in the layer to be one file again.
-            || (S::MARKS_OPAQUE && stat.st_nlink > 1 && stat.st_nlink != before.st_nlink)
+            || (S::MARKS_OPAQUE && self.is_linked_otherwise(stat, before))
         {
             return Ok(true);
         }
@@ -534,6 +575,15 @@ impl<'a, S: Sink> Walk<'a, S> {
             }
             _ => Ok(false),
         }
+    }
+}
+
+impl<S> Walk<'_, S> {
+    /// Returns whether a file has other names than before, as far as one of them tells: all of them have to be in the
+    /// layer to be one file again, or none.
+    fn is_linked_otherwise(&self, stat: &Stat, before: &Stat) -> bool {
+        stat.st_nlink != before.st_nlink
+            || (stat.st_nlink > 1 && (self.is_upper || self.linked.contains(&(stat.st_dev, stat.st_ino))))
     }
 }
 
@@ -604,3 +654,6 @@ fn read(doing: &'static str, path: &[u8], source: io::Error) -> DifferenceError 
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

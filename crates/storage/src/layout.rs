@@ -132,7 +132,10 @@ impl Layout {
         for layer in self.layers()? {
             let path = self.layer(&layer);
             let synced = path.join(SYNCED);
-            if synced.try_exists().map_err(StorageError::step("look for", &synced))? {
+            if synced
+                .try_exists()
+                .map_err(StorageError::step("look for", &synced))?
+            {
                 continue;
             }
             // A facts file that cannot be read is of a layer that the power cut met.

@@ -141,7 +141,8 @@ impl Driver for Overlay {
         options: &SnapshotOptions,
     ) -> Result<(), StorageError> {
         let facts = SnapshotFacts::new(base, options);
-        self.layout.repair_snapshot(container, &facts, &["upper"], &["work"])
+        self.layout
+            .repair_snapshot(container, &facts, &["upper"], &["work"])
     }
 
     fn remove_layer(&self, layer: &ChainId) -> Result<(), StorageError> {

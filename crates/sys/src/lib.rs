@@ -10,6 +10,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod credentials;
 pub mod error;
 pub mod fd;
 pub mod keyctl;

@@ -11,7 +11,9 @@ use std::path::Path;
 
 use rustix::fs::CWD;
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+};
 
 use crate::error::{SyscallError, call, check};
 
@@ -167,6 +169,26 @@ pub fn fsopen(name: &CStr) -> Result<OwnedFd, SyscallError> {
         rustix::mount::fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC),
         "fsopen({name:?})"
     )
+}
+
+/// Returns a configuration of the file system whose mount's root is `mount`, to change it.
+pub fn fspick(mount: impl AsFd) -> Result<OwnedFd, SyscallError> {
+    let mount = mount.as_fd();
+    call!(
+        rustix::mount::fspick(
+            mount,
+            c"",
+            FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH
+        ),
+        "fspick({}, \"\")",
+        mount.as_raw_fd()
+    )
+}
+
+/// Changes the file system of a configuration from [`fspick`].
+pub fn fsconfig_reconfigure(config: impl AsFd) -> Result<(), SyscallError> {
+    rustix::mount::fsconfig_reconfigure(config.as_fd())
+        .map_err(|errno| with_log(config.as_fd(), "fsconfig(CMD_RECONFIGURE)".to_owned(), errno))
 }
 
 /// Sets the string option `key` of a configuration.

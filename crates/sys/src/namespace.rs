@@ -6,6 +6,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::clone::CloneFlags;
 use crate::error::{SyscallError, call, check};
 
@@ -40,4 +42,80 @@ pub fn owner(fd: BorrowedFd<'_>) -> Result<OwnedFd, SyscallError> {
     let owner = libc::c_int::try_from(owner).unwrap_or(-1);
     // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(owner) })
+}
+
+/// Returns a new user namespace with these maps, in the form of `/proc/PID/uid_map`, and without any process.
+///
+/// A process is needed to make it: one that shares this one's memory, so that nothing is copied, runs nothing but
+/// `pause` on a stack of its own, and is gone when this returns.
+pub fn new_user_namespace(users: &str, groups: &str) -> Result<OwnedFd, SyscallError> {
+    /// Far more than the child needs, which calls one function.
+    const STACK: usize = 16 << 10;
+    let mut stack = vec![0u128; STACK / size_of::<u128>()];
+    let top = stack.as_mut_ptr_range().end.cast::<libc::c_void>();
+    let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: `top` is the aligned end of memory that lives until the child was waited for below; `wait_for_ever` touches
+    // nothing but that stack, and its argument is not used.
+    let pid = unsafe { libc::clone(wait_for_ever, top, flags, std::ptr::null_mut()) };
+    let pid = call!(check(pid.into()), "clone(CLONE_NEWUSER|CLONE_VM)")?;
+    let pid = i32::try_from(pid).unwrap_or(-1);
+    let namespace = write_maps(pid, users, groups);
+    // SAFETY: takes no pointers. The child was not waited for yet, so the pid is its own.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    loop {
+        // SAFETY: a null status is allowed.
+        let waited = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+        if waited != -1 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            break;
+        }
+    }
+    // Only now nothing runs on it any more.
+    drop(stack);
+    namespace
+}
+
+extern "C" fn wait_for_ever(_: *mut libc::c_void) -> libc::c_int {
+    loop {
+        // SAFETY: takes no pointers. The raw call, because the wrapper would write `errno`, which is the parent's.
+        unsafe { libc::syscall(libc::SYS_pause) };
+    }
+}
+
+fn write_maps(pid: i32, users: &str, groups: &str) -> Result<OwnedFd, SyscallError> {
+    let write = |name: &str, text: &str| {
+        let path = format!("/proc/{pid}/{name}");
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = call!(rustix::fs::open(&path, flags, Mode::empty()), "open({path:?})")?;
+        // One write: the kernel takes a map whole or not at all.
+        call!(
+            rustix::io::write(&file, text.as_bytes()),
+            "write({path:?}, {text:?})"
+        )
+        .map(drop)
+    };
+    write("uid_map", users)?;
+    write("gid_map", groups)?;
+    let path = format!("/proc/{pid}/ns/user");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    call!(rustix::fs::open(&path, flags, Mode::empty()), "open({path:?})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_namespace_without_a_process() {
+        let namespace = match new_user_namespace("0 100000 65536\n", "0 100000 65536\n") {
+            // Not root, or no user namespaces here.
+            Err(error) if matches!(error.errno(), rustix::io::Errno::PERM | rustix::io::Errno::NOSPC) => {
+                return;
+            }
+            other => other.unwrap(),
+        };
+        let own = std::fs::metadata("/proc/self/ns/user").unwrap();
+        let stat = rustix::fs::fstat(&namespace).unwrap();
+        assert_ne!(std::os::unix::fs::MetadataExt::ino(&own), stat.st_ino);
+        assert!(new_user_namespace("nonsense", "").is_err());
+    }
 }

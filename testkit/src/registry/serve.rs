@@ -24,7 +24,17 @@ pub(super) fn connection(stream: &TcpStream, shared: &Arc<Shared>) -> io::Result
 
 fn requests(mut stream: impl Read + Write, socket: &TcpStream, shared: &Shared) -> io::Result<()> {
     let mut buffer = Vec::new();
-    while let Some(seen) = head(&mut stream, &mut buffer)? {
+    loop {
+        let seen = match head(&mut stream, &mut buffer) {
+            Ok(Some(seen)) => seen,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // What Go's server says to one who speaks TLS to it.
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n400 Bad Request")?;
+                stream.flush()?;
+                return Err(error);
+            }
+        };
         let (index, lie) = {
             let mut state = shared.lock();
             state.seen.push(seen.clone());
@@ -52,7 +62,6 @@ fn requests(mut stream: impl Read + Write, socket: &TcpStream, shared: &Shared) 
             return Ok(());
         }
     }
-    Ok(())
 }
 
 /// Reads the body; what is cut off of an upload's piece is kept as a real registry keeps it.

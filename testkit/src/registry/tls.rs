@@ -8,6 +8,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::auth::base64;
+
 /// An authority of its own.
 pub struct Authority {
     pem: String,
@@ -47,7 +49,7 @@ impl Authority {
         params
             .distinguished_name
             .push(DnType::CommonName, "a test's authority");
-        let pem = params.self_signed(&key)?.pem();
+        let pem = pem("CERTIFICATE", params.self_signed(&key)?.der());
         Ok(Self {
             pem,
             issuer: Issuer::new(params, key),
@@ -78,8 +80,8 @@ impl Authority {
             params.not_after = rcgen::date_time_ymd(2002, 1, 1);
         }
         Ok(Identity {
-            certificate: params.signed_by(&key, &self.issuer)?.pem(),
-            key: key.serialize_pem(),
+            certificate: pem("CERTIFICATE", params.signed_by(&key, &self.issuer)?.der()),
+            key: pem("PRIVATE KEY", &key.serialize_der()),
         })
     }
 }
@@ -116,4 +118,14 @@ impl Tls {
         let key = PrivateKeyDer::from_pem_slice(self.identity.key.as_bytes())?;
         Ok(Arc::new(builder.with_single_cert(chain, key)?))
     }
+}
+
+/// Returns `der` as PEM (RFC 7468).
+fn pem(label: &str, der: &[u8]) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in der.chunks(48) {
+        text.push_str(&base64(line));
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
 }

@@ -99,7 +99,7 @@ fn rt_15_every_system_call_by_every_road() -> Result<()> {
 }
 
 /// RT-15: socket families that were ways out (AF_ALG, AF_VSOCK) are closed on every road (CVE-2026-31431, CVE-2026-123876);
-/// the rest is what the profile says. runc with Debian's docker.io 20.10 profile gives AF_ALG directly and by socketcall.
+/// the rest is what the profile says.
 #[test]
 fn rt_15_socket_families() -> Result<()> {
     let daemon = probe::daemon()?;

@@ -1,11 +1,15 @@
 //! Berth from outside. The modules stand in the order in which a person meets their subjects.
 
 // What a person does.
+mod commit;
+mod copy;
 mod exec;
 mod exit_codes;
 mod images;
 mod life;
 mod logs;
+mod pull;
+mod push;
 mod rootfs;
 mod run;
 mod stdin;
@@ -20,6 +24,7 @@ mod confinement;
 mod faults;
 mod hostile_clients;
 mod hostile_images;
+mod integrity;
 mod probe;
 mod security;
 mod survival;
@@ -31,6 +36,11 @@ mod docker_py;
 mod oci_runtime;
 mod on_demand;
 mod rust_client;
+// Our own registry.
+mod registry_access;
+mod registry_peers;
+mod registry_protocol;
+mod registry_push;
 // The rows of docs/seeds.md that have no better place.
 mod namespaces;
 mod seeds;

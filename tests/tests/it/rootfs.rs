@@ -1,7 +1,7 @@
 //! `--rootfs`: a directory instead of an image.
 
 use anyhow::Result;
-use testkit::Daemon;
+use testkit::{Daemon, Start};
 
 #[test]
 fn a_directory_is_used_as_it_is() -> Result<()> {
@@ -39,6 +39,24 @@ fn an_overlay_over_a_directory_is_thrown_away() -> Result<()> {
     let text = daemon.ok(&["run", "--rm", "--rootfs", &path, "sh", "-c", program])?;
     assert!(text.starts_with("/new") && !text.contains("passwd"), "{text}");
     assert!(!tree.join("new").exists() && tree.join("etc/passwd").exists());
+    daemon.finish()
+}
+
+/// The way of kernels before 6.15, forced on whichever there is: the layers have the container's ids, what is written stays,
+/// and the host has no mount more.
+#[test]
+fn overlays_are_made_by_paths_on_older_kernels() -> Result<()> {
+    let daemon = Daemon::with_busybox_and(Start {
+        arguments: Vec::new(),
+        environment: vec![("BERTH_OVERLAY".to_owned(), "paths".to_owned())],
+    })?;
+    let program = "grep -c ' / overlay .*lowerdir=[0-9]' /proc/mounts; stat -c %u /bin/busybox; date > /kept";
+    let text = daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", program])?;
+    assert_eq!(text, "1\n0");
+    assert_eq!(daemon.ok(&["start", "-a", "c1"])?, "1\n0");
+    assert!(daemon.ok(&["diff", "c1"])?.contains("A /kept"));
+    let text = daemon.ok(&["run", "--rm", "--userns", "host", "busybox", "sh", "-c", program])?;
+    assert_eq!(text, "1\n0");
     daemon.finish()
 }
 

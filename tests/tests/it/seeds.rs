@@ -412,6 +412,54 @@ fn m04_the_layer_is_where_inspect_says() -> Result<()> {
 }
 
 #[test]
+fn m07_shared_memory_is_resized_while_it_is_used() -> Result<()> {
+    const SIZE: [&str; 5] = [
+        "exec",
+        "c1",
+        "sh",
+        "-c",
+        "df -k /dev/shm | tail -1 | awk '{print $2}'",
+    ];
+    let daemon = Daemon::with_busybox()?;
+    let fill = "head -c 8m /dev/zero > /dev/shm/file; echo full; sleep 1000";
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "--shm-size",
+        "16m",
+        "busybox",
+        "sh",
+        "-c",
+        fill,
+    ];
+    daemon.ok(&run)?;
+    testkit::until("the file", Duration::from_secs(20), || {
+        Ok(daemon.ok(&["logs", "c1"])? == "full")
+    })?;
+    daemon.ok(&["update", "--shm-size", "32m", "c1"])?;
+    assert_eq!(daemon.ok(&SIZE)?, "32768");
+    let refused = daemon.berth(&["update", "--shm-size", "4m", "c1"])?;
+    assert_eq!(refused.code, 1, "less than is in use");
+    assert_eq!(daemon.ok(&SIZE)?, "32768");
+    assert_eq!(daemon.inspect("c1", "{{.HostConfig.ShmSize}}")?, "33554432");
+    daemon.ok(&["restart", "-t", "0", "c1"])?;
+    assert_eq!(daemon.ok(&SIZE)?, "32768");
+    daemon.ok(&[
+        "run", "-d", "--name", "c2", "--ipc", "host", "busybox", "sleep", "1000",
+    ])?;
+    let refused = daemon.berth(&["update", "--shm-size", "4m", "c2"])?;
+    assert_eq!(
+        (refused.code, refused.stderr.contains("no /dev/shm of its own")),
+        (1, true),
+        "{}",
+        refused.stderr
+    );
+    daemon.finish()
+}
+
+#[test]
 fn g06_a_hundred_short_lives() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     let mut times = Vec::with_capacity(100);

@@ -20,7 +20,7 @@ fn steps(verbs: &[&str]) -> Vec<&'static str> {
 
 #[test]
 fn f01_every_step_has_a_test() {
-    let tested = steps(&["create", "start", "exec", "stop", "exit", "remove"]);
+    let tested = steps(&["create", "start", "exec", "stop", "exit", "commit", "remove"]);
     assert_eq!(
         tested.len() + 1,
         engine::failpoint::STEPS.len(),

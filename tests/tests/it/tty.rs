@@ -1,5 +1,7 @@
 //! A terminal: prompt, size, ctrl-c, detach keys.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use testkit::{Daemon, Pty};
 
@@ -42,9 +44,12 @@ fn size_is_passed_and_follows() -> Result<()> {
 #[test]
 fn ctrl_c_interrupts_the_program_inside() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
-    let mut pty = shell(&daemon, &["--rm", "busybox", "sh"])?;
-    pty.send("echo start$((1)); sleep 1000; echo code $?\r")?;
-    pty.expect("start1")?;
+    let mut pty = shell(&daemon, &["--rm", "--name", "c1", "busybox", "sh"])?;
+    pty.send("sleep 1000; echo code $?\r")?;
+    // Only once it runs is it in the terminal's foreground: before, the shell would be interrupted in its place.
+    testkit::until("the program", Duration::from_secs(20), || {
+        Ok(daemon.ok(&["top", "c1"])?.contains("sleep 1000"))
+    })?;
     pty.send([3])?;
     pty.send("echo still $((40+2))\r")?;
     pty.expect("still 42")?;

@@ -171,13 +171,7 @@ impl<'a> Unpacker<'a> {
         made.map_err(|source| make("make", entry, source))
     }
 
-    fn directory(
-        &mut self,
-        entry: &Entry,
-        opened: &Directory,
-        path: &[u8],
-        name: &[u8],
-    ) -> io::Result<()> {
+    fn directory(&mut self, entry: &Entry, opened: &Directory, path: &[u8], name: &[u8]) -> io::Result<()> {
         let parent = opened.as_fd();
         let mut was_whiteout = false;
         let mut is_new = true;
@@ -413,12 +407,7 @@ impl<'a> Unpacker<'a> {
     fn opaque(&mut self, path: &[u8]) -> io::Result<()> {
         if self.options.whiteouts == Whiteouts::Overlay {
             let directory = self.target.open_or_make(path)?;
-            return Ok(fsetxattr(
-                &*directory,
-                OVERLAY_OPAQUE,
-                b"y",
-                XattrFlags::empty(),
-            )?);
+            return Ok(fsetxattr(&*directory, OVERLAY_OPAQUE, b"y", XattrFlags::empty())?);
         }
         let directory = match self.target.open(path) {
             Ok(directory) => directory,

@@ -41,6 +41,7 @@ pub(crate) struct Options {
     default_pids_limit: i64,
     init: bool,
     no_new_privileges: bool,
+    policy: Option<PathBuf>,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
     max_concurrent_downloads: usize,
@@ -293,6 +294,13 @@ static SPECS: &[Spec] = &[
         "Default limit of processes of a container, -1 for none (default 2048)",
     ),
     spec(
+        "policy",
+        "policy",
+        Form::One,
+        "file",
+        "Policy that says which images may be used (default: \"/etc/berth/policy.json\", if it is there)",
+    ),
+    spec(
         "insecure-registry",
         "insecure-registries",
         Form::Many,
@@ -403,6 +411,7 @@ impl Options {
             insecure_registries: self.insecure_registries.clone(),
             registry_mirrors: self.registry_mirrors.clone(),
             max_concurrent_downloads: self.max_concurrent_downloads,
+            policy: self.policy.clone(),
             labels: self.labels.clone(),
             debug: self.debug,
         })
@@ -692,6 +701,10 @@ fn resolve(values: Values, arguments: &[OsString]) -> Result<Options, OptionsErr
         insecure_registries: values.many("insecure-registry")?,
         registry_mirrors: values.many("registry-mirror")?,
         max_concurrent_downloads: downloads(&values)?,
+        policy: values
+            .one("policy")?
+            .map(|path| absolute("policy", path))
+            .transpose()?,
         labels: values.many("label")?,
         arguments: arguments.to_vec(),
     })

@@ -5,8 +5,9 @@ use std::path::Path;
 use api_types::container::CreateReply;
 use client::{Client, ClientError};
 
+use crate::command::pull::pull_for_container;
 use crate::create::{self, Request};
-use crate::failure::{DAEMON_ERROR, Failure, describe};
+use crate::failure::{DAEMON_ERROR, Failure};
 use crate::flag::{Command, Order, Positionals, State};
 use crate::output;
 use crate::parse::Arguments;
@@ -28,7 +29,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
     check_image(arguments)?;
     let request = Request::build(arguments)?;
     let client = session.connect().await?;
-    let reply = create_container(&client, arguments, &request)
+    let reply = create_container(session, &client, arguments, &request)
         .await
         .map_err(|failure| match failure {
             CreateFailure::Call(error) => Failure::Call(error),
@@ -61,32 +62,22 @@ pub(crate) enum CreateFailure {
     Other(Failure),
 }
 
-/// Creates the container, prints warnings and writes the file of `--cidfile`.
+/// Creates the container, prints warnings and writes the file of `--cidfile`. Pulls the image if `--pull` says so.
 pub(crate) async fn create_container(
+    session: &Session<'_>,
     client: &Client,
     arguments: &Arguments,
     request: &Request,
 ) -> Result<CreateReply, CreateFailure> {
     let other = CreateFailure::Other;
-    let cid_file = match arguments.text("cidfile") {
-        "" => None,
-        path => Some(CidFile::create(path).map_err(other)?),
-    };
-    let created = client
-        .create_container(&request.name, &request.platform, &request.body)
-        .await;
-    let reply = match created {
+    let cid_file = CidFile::of(arguments).map_err(other)?;
+    let reply = match create_or_pull(session, client, arguments, request).await {
         Ok(reply) => reply,
-        Err(error) => {
+        Err(failure) => {
             if let Some(file) = cid_file {
                 file.discard();
             }
-            return Err(
-                match missing_image(&error, arguments, &request.body.config.image) {
-                    Some(failure) => other(failure),
-                    None => CreateFailure::Call(error),
-                },
-            );
+            return Err(failure);
         }
     };
     for warning in &reply.warnings {
@@ -98,18 +89,52 @@ pub(crate) async fn create_container(
     Ok(reply)
 }
 
-/// Says what can be done about an image that is not here, as nothing can be pulled yet.
-fn missing_image(error: &ClientError, arguments: &Arguments, image: &str) -> Option<Failure> {
-    let is_missing = error.status() == Some(404) && error.to_string().starts_with("No such image");
-    if !is_missing || arguments.text("pull") == "never" {
-        return None;
+async fn create_or_pull(
+    session: &Session<'_>,
+    client: &Client,
+    arguments: &Arguments,
+    request: &Request,
+) -> Result<CreateReply, CreateFailure> {
+    let image = &request.body.config.image;
+    let when = arguments.text("pull");
+    let pull = || async {
+        pull_for_container(
+            session,
+            client,
+            image,
+            &request.platform,
+            arguments.switch("quiet"),
+        )
+        .await
+        .map_err(|failure| match failure {
+            Failure::Call(error) => CreateFailure::Call(error),
+            failure => CreateFailure::Other(failure),
+        })
+    };
+    let create = || async {
+        client
+            .create_container(&request.name, &request.platform, &request.body)
+            .await
+    };
+    if when == "always" && !image.is_empty() {
+        pull().await?;
+        return create().await.map_err(CreateFailure::Call);
     }
-    Some(Failure::invalid(format!(
-        "Unable to find image '{}' locally\nberth: pulling from a registry is not supported yet: use 'berth load', \
-         'berth import' or 'berth image pack' ({})",
-        with_tag(image),
-        describe(error)
-    )))
+    match create().await {
+        Err(error) if when == "missing" && is_missing_image(&error) => {
+            if !arguments.switch("quiet") {
+                output::err_line(&format!("Unable to find image '{}' locally", with_tag(image)));
+            }
+            pull().await?;
+            create().await.map_err(CreateFailure::Call)
+        }
+        created => created.map_err(CreateFailure::Call),
+    }
+}
+
+/// Returns whether the daemon refused because it has not got the image.
+fn is_missing_image(error: &ClientError) -> bool {
+    error.status() == Some(404) && error.to_string().starts_with("No such image")
 }
 
 /// Adds `:latest` to a name without tag or digest.
@@ -123,12 +148,20 @@ fn with_tag(image: &str) -> String {
 }
 
 /// The file that gets the container's id; it must not exist before.
-struct CidFile {
+pub(crate) struct CidFile {
     path: String,
     file: std::fs::File,
 }
 
 impl CidFile {
+    /// Makes the file that `--cidfile` asks for.
+    pub(crate) fn of(arguments: &Arguments) -> Result<Option<Self>, Failure> {
+        match arguments.text("cidfile") {
+            "" => Ok(None),
+            path => Self::create(path).map(Some),
+        }
+    }
+
     fn create(path: &str) -> Result<Self, Failure> {
         match base::file::create_new(Path::new(path), 0o666) {
             Ok(file) => Ok(Self {
@@ -147,7 +180,8 @@ impl CidFile {
         }
     }
 
-    fn write(mut self, id: &str) -> Result<(), Failure> {
+    /// Writes the container's id.
+    pub(crate) fn write(mut self, id: &str) -> Result<(), Failure> {
         use std::io::Write;
         self.file
             .write_all(id.as_bytes())
@@ -158,7 +192,7 @@ impl CidFile {
     }
 
     /// No container, no file.
-    fn discard(self) {
+    pub(crate) fn discard(self) {
         let _left_over = std::fs::remove_file(&self.path);
     }
 }

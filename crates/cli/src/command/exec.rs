@@ -11,6 +11,7 @@ use crate::attachment::{Attachment, End, Target};
 use crate::check;
 use crate::create::{environment_file, from_environment};
 use crate::detach_keys::DetachKeys;
+use crate::direct::Direct;
 use crate::failure::Failure;
 use crate::flag::{Command, Order, Positionals, State, many, one, switch};
 use crate::parse::Arguments;
@@ -47,13 +48,58 @@ pub(crate) static COMMAND: Command = Command {
     ]],
     positionals: Positionals::AtLeast(2),
     order: Order::FlagsFirst,
-    state: State::Ready(|arguments, session| Box::pin(run(arguments, session))),
+    state: State::Direct(run_directly, |arguments, session| {
+        Box::pin(run(arguments, session))
+    }),
 };
 
 /// How often a session that has closed its streams is looked at.
 const LOOKS: u32 = 40;
 /// The time between two looks.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+
+/// Executes by one call of Berth's own, if the daemon has it.
+fn run_directly(arguments: &Arguments, session: &Session<'_>) -> Result<Option<u8>, Failure> {
+    let (Some(socket), Some((container, command))) =
+        (session.direct_socket(), arguments.positionals.split_first())
+    else {
+        return Ok(None);
+    };
+    let is_plain = !arguments.switch("tty") && !arguments.switch("detach");
+    if !is_plain || DetachKeys::parse(arguments.text("detach-keys")).is_err() {
+        return Ok(None);
+    }
+    let stdin = arguments.switch("interactive");
+    let Ok(request) = request(arguments, command, None) else {
+        return Ok(None);
+    };
+    match client::Session::exec(socket, container, &request) {
+        Ok(asked) => Direct::new(asked, stdin, None, &|_| ()).copy(),
+        Err(_) => Ok(None),
+    }
+}
+
+fn request(
+    arguments: &Arguments,
+    command: &[String],
+    console_size: Option<[u16; 2]>,
+) -> Result<ExecCreateRequest, Failure> {
+    let detach = arguments.switch("detach");
+    Ok(ExecCreateRequest {
+        user: arguments.text("user").to_owned(),
+        privileged: arguments.switch("privileged"),
+        tty: arguments.switch("tty"),
+        console_size,
+        attach_stdin: arguments.switch("interactive") && !detach,
+        attach_stderr: !detach,
+        attach_stdout: !detach,
+        detach: false,
+        detach_keys: arguments.text("detach-keys").to_owned(),
+        env: environment(arguments)?,
+        working_dir: arguments.text("workdir").to_owned(),
+        cmd: Some(Words(command.to_vec())),
+    })
+}
 
 async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     let Some((container, command)) = arguments.positionals.split_first() else {
@@ -72,20 +118,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
         (rows, columns) if tty && (rows, columns) != (0, 0) => Some([rows, columns]),
         _ => None,
     };
-    let request = ExecCreateRequest {
-        user: arguments.text("user").to_owned(),
-        privileged: arguments.switch("privileged"),
-        tty,
-        console_size,
-        attach_stdin: stdin && !detach,
-        attach_stderr: !detach,
-        attach_stdout: !detach,
-        detach: false,
-        detach_keys: arguments.text("detach-keys").to_owned(),
-        env: environment(arguments)?,
-        working_dir: arguments.text("workdir").to_owned(),
-        cmd: Some(Words(command.to_vec())),
-    };
+    let request = request(arguments, command, console_size)?;
     let client = session.connect().await?;
     // The connection for the streams comes about while the daemon prepares the session.
     let (created, ()) = tokio::join!(

@@ -2,7 +2,7 @@
 
 use api_types::image::HistoryItem;
 use base::clock::Timestamp;
-use base::size::HumanSize;
+use base::size::ShortSize;
 
 use crate::command::FORMAT;
 use crate::failure::Failure;
@@ -95,7 +95,7 @@ fn row(item: &HistoryItem, human: bool, truncate: bool) -> Row {
             (
                 "Size",
                 if human {
-                    HumanSize(size).to_string()
+                    ShortSize(size).to_string()
                 } else {
                     size.to_string()
                 },

@@ -1,7 +1,7 @@
 //! `images`, `rmi` and `tag`.
 
 use api_types::image::ImageSummary;
-use base::size::HumanSize;
+use base::size::{HumanSize, ShortSize};
 use client::ListImages;
 
 use crate::command::{FILTER, FORMAT, filters};
@@ -114,7 +114,7 @@ async fn list(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failur
 }
 
 /// Returns one row for each name of an image.
-fn rows(image: &ImageSummary, truncate: bool, by_digest: bool) -> Vec<Row> {
+pub(super) fn rows(image: &ImageSummary, truncate: bool, by_digest: bool) -> Vec<Row> {
     let mut names: Vec<(String, String, String)> = Vec::new();
     let tags = image.repo_tags.iter().filter(|tag| *tag != "<none>:<none>");
     for (repository, tag) in tags.map(|name| split_tag(name)) {
@@ -146,6 +146,10 @@ fn rows(image: &ImageSummary, truncate: bool, by_digest: bool) -> Vec<Row> {
         names.push(("<none>".to_owned(), "<none>".to_owned(), "<none>".to_owned()));
     }
     let size = |bytes: i64| match u64::try_from(bytes) {
+        Ok(bytes) => ShortSize(bytes).to_string(),
+        Err(_) => "N/A".to_owned(),
+    };
+    let exact = |bytes: i64| match u64::try_from(bytes) {
         Ok(bytes) => HumanSize(bytes).to_string(),
         Err(_) => "N/A".to_owned(),
     };
@@ -175,13 +179,13 @@ fn rows(image: &ImageSummary, truncate: bool, by_digest: bool) -> Vec<Row> {
                         image.containers.to_string()
                     },
                 ),
-                ("SharedSize", size(image.shared_size)),
+                ("SharedSize", exact(image.shared_size)),
                 (
                     "UniqueSize",
                     if image.shared_size < 0 {
                         "N/A".to_owned()
                     } else {
-                        size(image.size - image.shared_size)
+                        exact(image.size - image.shared_size)
                     },
                 ),
                 ("VirtualSize", size(image.size)),
@@ -192,7 +196,7 @@ fn rows(image: &ImageSummary, truncate: bool, by_digest: bool) -> Vec<Row> {
 }
 
 /// Splits `host:5000/name:tag`.
-fn split_tag(name: &str) -> (&str, &str) {
+pub(super) fn split_tag(name: &str) -> (&str, &str) {
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         _ => (name, "<none>"),

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use api_types::image::ImageSummary;
 use api_types::system::{DiskUsage, SystemInfo};
-use base::size::{BinarySize, HumanSize};
+use base::size::{BinarySize, HumanSize, ShortSize};
 
-use crate::command::{FORMAT, ps};
+use crate::command::{FORMAT, image, ps};
 use crate::failure::{DAEMON_ERROR, Failure, describe};
 use crate::flag::{Command, Order, Positionals, State, one, switch};
 use crate::format::list::{Layout, Row};
@@ -193,13 +193,15 @@ async fn disk_usage(arguments: &Arguments, session: &Session<'_>) -> Result<u8, 
 fn summary(usage: &DiskUsage) -> Vec<Row> {
     let size = |bytes: i64| u64::try_from(bytes).unwrap_or_default();
     let unique = |image: &ImageSummary| size(image.size.saturating_sub(image.shared_size.max(0)));
-    let unused = usage.images.iter().filter(|image| image.containers <= 0);
+    // What a used image shares with others is free in no case that docker counts.
+    let used = usage.images.iter().filter(|image| image.containers > 0);
+    let used: u64 = used.filter(|image| image.shared_size >= 0).map(unique).sum();
     let images = row(
         "Images",
         usage.images.len(),
         usage.images.iter().filter(|image| image.containers > 0).count(),
         size(usage.layers_size),
-        unused.map(unique).sum::<u64>().min(size(usage.layers_size)),
+        size(usage.layers_size).saturating_sub(used),
     );
     let is_active = |state: &str| ["running", "paused", "restarting"].contains(&state);
     let stopped = usage
@@ -267,27 +269,49 @@ fn in_detail(usage: &DiskUsage) -> String {
     let human =
         |bytes: i64| u64::try_from(bytes).map_or("N/A".to_owned(), |bytes| HumanSize(bytes).to_string());
     let mut text = String::from("Images space usage:\n\n");
-    let mut lines = String::from("REPOSITORY:TAG\tIMAGE ID\tSIZE\tSHARED SIZE\tCONTAINERS\n");
-    for image in &usage.images {
-        let name = image.repo_tags.first().map_or("<none>", String::as_str);
-        let id = crate::format::text::short_id(&image.id);
-        let _infallible = writeln!(
-            lines,
-            "{name}\t{id}\t{}\t{}\t{}",
-            human(image.size),
-            human(image.shared_size),
-            image.containers.max(0)
-        );
+    let mut lines =
+        String::from("REPOSITORY\tTAG\tIMAGE ID\tCREATED\tSIZE\tSHARED SIZE\tUNIQUE SIZE\tCONTAINERS\n");
+    let fields = [
+        "Repository",
+        "Tag",
+        "ID",
+        "CreatedSince",
+        "Size",
+        "SharedSize",
+        "UniqueSize",
+        "Containers",
+    ];
+    for row in usage
+        .images
+        .iter()
+        .flat_map(|image| image::rows(image, true, false))
+    {
+        lines.push_str(&fields.map(|field| row.field(field)).join("\t"));
+        lines.push('\n');
     }
     text.push_str(&table::align(&lines));
     text.push_str("\nContainers space usage:\n\n");
-    let mut lines = String::from("CONTAINER ID\tIMAGE\tCOMMAND\tSIZE\tCREATED\tSTATUS\tNAMES\n");
+    let mut lines =
+        String::from("CONTAINER ID\tIMAGE\tCOMMAND\tLOCAL VOLUMES\tSIZE\tCREATED\tSTATUS\tNAMES\n");
     for container in &usage.containers {
         let row = ps::row(container, true);
-        let cells =
-            ["ID", "Image", "Command", "Size", "RunningFor", "Status", "Names"].map(|field| row.field(field));
-        lines.push_str(&cells.join("\t"));
-        lines.push('\n');
+        let volumes = container
+            .mounts
+            .iter()
+            .filter(|mount| mount.kind == "volume")
+            .count();
+        let size =
+            u64::try_from(container.size_rw).map_or("0B".to_owned(), |size| ShortSize(size).to_string());
+        let _infallible = writeln!(
+            lines,
+            "{}\t{}\t{}\t{volumes}\t{size}\t{}\t{}\t{}",
+            row.field("ID"),
+            row.field("Image"),
+            row.field("Command"),
+            row.field("RunningFor"),
+            row.field("Status"),
+            row.field("Names")
+        );
     }
     text.push_str(&table::align(&lines));
     text.push_str("\nLocal Volumes space usage:\n\n");
@@ -300,5 +324,10 @@ fn in_detail(usage: &DiskUsage) -> String {
         let _infallible = writeln!(lines, "{}\t{}\t{}", volume.name, links.max(0), human(size));
     }
     text.push_str(&table::align(&lines));
+    // Nothing is built here yet.
+    text.push_str("\nBuild cache usage: 0B\n\n");
+    text.push_str(&table::align(
+        "CACHE ID\tCACHE TYPE\tSIZE\tCREATED\tLAST USED\tUSAGE\tSHARED\n",
+    ));
     text
 }

@@ -2,14 +2,13 @@
 
 use std::io::IsTerminal;
 
-use api_types::stream::Progress;
-use client::{ImportOptions, JsonStream, Upload};
+use client::{ImportOptions, Upload};
 
 use crate::failure::{Failure, describe_io};
 use crate::flag::{Command, Order, Positionals, State, many, one, switch};
-use crate::format::text::harmless;
 use crate::output;
 use crate::parse::Arguments;
+use crate::progress;
 use crate::session::Session;
 use crate::terminal;
 
@@ -57,7 +56,8 @@ async fn load(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failur
     };
     let client = session.connect().await?;
     let quiet = arguments.switch("quiet") || !std::io::stdout().is_terminal();
-    show(client.load_images(archive, quiet).await?).await
+    progress::show(client.load_images(archive, quiet).await?).await?;
+    Ok(0)
 }
 
 async fn import(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
@@ -86,7 +86,8 @@ async fn import(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Fail
         platform: arguments.text("platform").to_owned(),
     };
     let client = session.connect().await?;
-    show(client.import_image(archive, &options).await?).await
+    progress::show(client.import_image(archive, &options).await?).await?;
+    Ok(0)
 }
 
 fn standard_input() -> Result<Upload, Failure> {
@@ -104,28 +105,4 @@ async fn open(path: &str) -> Result<Upload, Failure> {
         Ok(file) => Ok(Box::new(file)),
         Err(error) => Err(Failure::message(format!("open {path}: {}", describe_io(&error)))),
     }
-}
-
-/// Prints what the daemon says until it has done or failed.
-async fn show(mut messages: JsonStream<Progress>) -> Result<u8, Failure> {
-    while let Some(message) = messages.next().await {
-        let message = message?;
-        if let Some(detail) = message.error_detail {
-            return Err(Failure::message(harmless(&detail.message)));
-        }
-        if !message.error.is_empty() {
-            return Err(Failure::message(harmless(&message.error)));
-        }
-        let text = if message.stream.is_empty() {
-            message.status
-        } else {
-            message.stream
-        };
-        // Progress of single layers is for terminals, and then only noise between two results.
-        if text.trim().is_empty() || message.progress_detail.is_some() {
-            continue;
-        }
-        output::out_line(&harmless(text.trim_end_matches('\n')))?;
-    }
-    Ok(0)
 }

@@ -56,7 +56,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
             harmless(&auth.username)
         ));
         output::err_line(
-            "Info → To login with a different account, run 'berth logout' followed by 'berth login'\n\n",
+            " Info -> To login with a different account, run 'berth logout' followed by 'berth login'\n\n",
         );
         match client.login(auth).await {
             Ok(reply) => return finish(&mut store, auth.clone(), reply),

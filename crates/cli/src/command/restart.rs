@@ -1,8 +1,8 @@
 //! `restart`: stops and starts containers.
 
-use crate::command::for_each;
+use crate::command::{for_each, stop};
 use crate::failure::Failure;
-use crate::flag::{Command, Order, Positionals, State, one};
+use crate::flag::{Command, Order, Positionals, State};
 use crate::parse::Arguments;
 use crate::session::Session;
 
@@ -12,15 +12,7 @@ pub(crate) static COMMAND: Command = Command {
     aliases: &[&["restart"]],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Restart containers",
-    flags: &[&[
-        one("signal", "string", "Signal to send").short('s'),
-        one("timeout", "int", "Seconds to wait before the kill")
-            .short('t')
-            .check(crate::check::integer),
-        one("time", "int", "")
-            .alias_of("timeout")
-            .check(crate::check::integer),
-    ]],
+    flags: &[stop::FLAGS],
     positionals: Positionals::AtLeast(1),
     order: Order::Mixed,
     state: State::Ready(|arguments, session| Box::pin(run(arguments, session))),

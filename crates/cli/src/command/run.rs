@@ -1,13 +1,18 @@
 //! `run`: create → attach → wait → start, then copy streams and return the container's exit code.
 //!
-//! Attach and wait come before start, so that no byte of output and no early exit is lost.
+//! Attach and wait come before start, so that no byte of output and no early exit is lost. A Berth does all four in one call, if
+//! there is no terminal ([`run_directly`]).
 
+use std::cell::RefCell;
+
+use api_types::session::RunRequest;
 use client::{AttachOptions, Client, ClientError, RemoveOptions, Wait, WaitCondition};
 
 use crate::attachment::{Attachment, End, Target};
-use crate::command::create::{CreateFailure, check_image, create_container};
+use crate::command::create::{CidFile, CreateFailure, check_image, create_container};
 use crate::create::{self, Request};
 use crate::detach_keys::DetachKeys;
+use crate::direct::{Begun, Direct, Forwarded};
 use crate::failure::{DAEMON_ERROR, Failure, describe};
 use crate::flag::{Command, Flag, Order, Positionals, State, one, switch};
 use crate::help;
@@ -36,8 +41,104 @@ pub(crate) static COMMAND: Command = Command {
     flags: &[create::FLAGS, RUN_FLAGS],
     positionals: Positionals::AtLeast(0),
     order: Order::FlagsFirst,
-    state: State::Ready(|arguments, session| Box::pin(run(arguments, session))),
+    state: State::Direct(run_directly, |arguments, session| {
+        Box::pin(run(arguments, session))
+    }),
 };
+
+/// Runs by one call of Berth's own, if the daemon has it and nothing stands against it.
+fn run_directly(arguments: &Arguments, session: &Session<'_>) -> Result<Option<u8>, Failure> {
+    let (Some(socket), Some(wanted)) = (session.direct_socket(), direct_request(arguments)) else {
+        return Ok(None);
+    };
+    let Ok(cid_file) = CidFile::of(arguments) else {
+        return Ok(None);
+    };
+    // Caught before there is a container, so that none is lost.
+    let signals = if !wanted.detach && arguments.switch("sig-proxy") {
+        Some(Forwarded::catch()?)
+    } else {
+        None
+    };
+    let id = RefCell::new(String::new());
+    let forward = |name: &str| {
+        let id = id.borrow().clone();
+        // A container that has just ended cannot take it any more.
+        let _ended = session.aside(async |client| client.kill_container(&id, name).await);
+    };
+    let mut direct = match client::Session::run(socket, &wanted) {
+        Ok(asked) => Direct::new(asked, wanted.stdin, signals, &forward),
+        // The other way starts a daemon, or says why there is none.
+        Err(_) => return Ok(not_here(cid_file)),
+    };
+    let (warnings, refused) = match direct.begin_run()? {
+        Begun::Other => return Ok(not_here(cid_file)),
+        Begun::Started(started) => {
+            id.replace(started.id);
+            (started.warnings, None)
+        }
+        Begun::Refused(refused) => {
+            id.replace(refused.id);
+            (refused.warnings, Some(refused.message))
+        }
+    };
+    for warning in &warnings {
+        output::err_line(&format!("WARNING: {warning}"));
+    }
+    if let Some(file) = cid_file {
+        file.write(&id.borrow())?;
+    }
+    if let Some(message) = refused {
+        return Err(refusal(
+            &format!("Error response from daemon: {message}"),
+            &message,
+        ));
+    }
+    if wanted.detach {
+        return output::out_line(&id.borrow()).map(|()| Some(0));
+    }
+    direct.copy()
+}
+
+/// Returns the request for one call; `None` for what only Docker's way can do or has the words for.
+fn direct_request(arguments: &Arguments) -> Option<RunRequest> {
+    // Pulled before it is created.
+    if check_image(arguments).is_err() || arguments.text("pull") == "always" {
+        return None;
+    }
+    let detach = arguments.switch("detach");
+    let keys = arguments.text("detach-keys");
+    if DetachKeys::parse(keys).is_err() || (detach && arguments.is_set("attach")) {
+        return None;
+    }
+    let mut request = Request::build(arguments).ok()?;
+    if detach {
+        request.detach();
+    }
+    let config = &request.body.config;
+    let (stdin, stdout, stderr) = (config.attach_stdin, config.attach_stdout, config.attach_stderr);
+    if !detach && (config.tty || !(stdin || stdout || stderr)) {
+        return None;
+    }
+    Some(RunRequest {
+        name: request.name,
+        platform: request.platform,
+        container: request.body,
+        detach,
+        stdin,
+        stdout,
+        stderr,
+        detach_keys: keys.to_owned(),
+    })
+}
+
+/// Leaves the command to Docker's way.
+fn not_here(cid_file: Option<CidFile>) -> Option<u8> {
+    if let Some(file) = cid_file {
+        file.discard();
+    }
+    None
+}
 
 async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     check_image(arguments)?;
@@ -61,7 +162,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
     // While the daemon creates the container, the connections for attach and wait come about.
     let connections = if detach { 0 } else { 2 };
     let (created, ()) = tokio::join!(
-        create_container(&client, arguments, &request),
+        create_container(session, &client, arguments, &request),
         client.prepare(connections)
     );
     let reply = created.map_err(|failure| match failure {
@@ -203,9 +304,14 @@ pub(crate) async fn exit_code(wait: &mut Wait) -> Result<u8, Failure> {
 
 /// Returns the failure of a call of `run`, with docker's exit code for it.
 fn refused(error: &ClientError) -> Failure {
+    refusal(&describe(error), &error.to_string())
+}
+
+/// Returns the failure that is shown as `text`, with the exit code that the daemon's `message` stands for.
+fn refusal(text: &str, message: &str) -> Failure {
     Failure::Message {
-        message: format!("berth: {}\n\n{}", describe(error), help::pointer(&COMMAND)),
-        code: code_of(&error.to_string()),
+        message: format!("berth: {text}\n\n{}", help::pointer(&COMMAND)),
+        code: code_of(message),
     }
 }
 

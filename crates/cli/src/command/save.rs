@@ -46,7 +46,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
 }
 
 /// Writes the archive beside its place and moves it there when it is complete; a device or pipe is written to as it is.
-async fn write(mut archive: Reader, path: &Path) -> Result<(), Failure> {
+pub(super) async fn write(mut archive: Reader, path: &Path) -> Result<(), Failure> {
     let failed =
         |error: &io::Error| Failure::message(format!("save to {}: {}", path.display(), describe_io(error)));
     if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {

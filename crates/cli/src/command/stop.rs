@@ -2,9 +2,20 @@
 
 use crate::command::for_each;
 use crate::failure::Failure;
-use crate::flag::{Command, Order, Positionals, State, one};
+use crate::flag::{Command, Flag, Order, Positionals, State, one};
 use crate::parse::Arguments;
 use crate::session::Session;
+
+/// The flags of `stop` and `restart`.
+pub(crate) const FLAGS: &[Flag] = &[
+    one("signal", "string", "Signal to send").short('s'),
+    one("timeout", "int", "Seconds to wait before the kill")
+        .short('t')
+        .check(crate::check::integer),
+    one("time", "int", "")
+        .alias_of("timeout")
+        .check(crate::check::integer),
+];
 
 /// The table entry.
 pub(crate) static COMMAND: Command = Command {
@@ -12,15 +23,7 @@ pub(crate) static COMMAND: Command = Command {
     aliases: &[&["stop"]],
     usage: "[OPTIONS] CONTAINER [CONTAINER...]",
     about: "Stop running containers",
-    flags: &[&[
-        one("signal", "string", "Signal to send").short('s'),
-        one("timeout", "int", "Seconds to wait before the kill")
-            .short('t')
-            .check(crate::check::integer),
-        one("time", "int", "")
-            .alias_of("timeout")
-            .check(crate::check::integer),
-    ]],
+    flags: &[FLAGS],
     positionals: Positionals::AtLeast(1),
     order: Order::Mixed,
     state: State::Ready(|arguments, session| Box::pin(run(arguments, session))),

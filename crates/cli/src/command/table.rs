@@ -1,8 +1,9 @@
 //! All commands: those that are there, those that docker has and Berth not yet, and the groups.
 
 use crate::command::{
-    attach, create, events, exec, history, image, info, inspect, kill, load, login, logout, logs, pack, pause, port,
-    prune, ps, push, rename, restart, rm, run, save, search, start, stats, stop, top, update, version, volume, wait,
+    attach, commit, cp, create, dial_stdio, diff, events, exec, export, history, image, image_copy, info,
+    inspect, kill, load, login, logout, logs, pack, pause, port, prune, ps, pull, push, registry, rename,
+    restart, rm, run, save, search, start, stats, stop, system_check, top, update, version, volume, wait,
 };
 use crate::flag::{Command, Flag, Order, Positionals, State, many, one, switch};
 
@@ -11,7 +12,11 @@ const TLS: &str = "the daemon is reached by its unix socket, or by tcp on this m
 
 /// Flags before the command.
 const GLOBAL_FLAGS: &[Flag] = &[
-    one("config", "string", "Directory of docker's config.json with the credentials"),
+    one(
+        "config",
+        "string",
+        "Directory of docker's config.json with the credentials",
+    ),
     one("context", "string", "Name of the context to use")
         .short('c')
         .not_yet("contexts are not there; use --host"),
@@ -70,17 +75,22 @@ macro_rules! not_yet {
     };
 }
 
-static GROUPS: [&Command; 4] = group! {
+static GROUPS: [&Command; 5] = group! {
     "container": "Manage containers",
     "image": "Manage images",
+    "registry": "Run a registry",
     "system": "Manage Berth",
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 50] = [
+static READY: [&Command; 61] = [
     &attach::COMMAND,
+    &commit::COMMAND,
+    &cp::COMMAND,
     &create::COMMAND,
+    &diff::COMMAND,
     &exec::COMMAND,
+    &export::COMMAND,
     &inspect::CONTAINER,
     &kill::COMMAND,
     &logs::COMMAND,
@@ -109,14 +119,20 @@ static READY: [&Command; 50] = [
     &image::LIST,
     &pack::COMMAND,
     &prune::IMAGES,
+    &pull::COMMAND,
+    &image_copy::COMMAND,
     &push::COMMAND,
     &image::REMOVE,
     &search::COMMAND,
     &image::TAG,
     &info::DISK_USAGE,
     &events::COMMAND,
+    &dial_stdio::COMMAND,
     &info::INFO,
     &prune::SYSTEM,
+    &system_check::COMMAND,
+    &registry::COLLECT,
+    &registry::SERVE,
     &volume::CREATE,
     &inspect::VOLUME,
     &volume::LIST,
@@ -128,22 +144,18 @@ static READY: [&Command; 50] = [
     GROUPS[1],
     GROUPS[2],
     GROUPS[3],
+    GROUPS[4],
 ];
 
-static NOT_YET: [&Command; 35] = not_yet! {
+static NOT_YET: [&Command; 29] = not_yet! {
     ["build"] "Build an image from a Dockerfile";
     ["builder"] "Manage builds";
     ["buildx"] "Build with BuildKit";
     ["checkpoint"] "Manage checkpoints";
     ["compose"] "Run applications of several containers";
     ["config"] "Manage swarm configs";
-    ["container", "commit"] as ["commit"] "Create an image from a container's changes";
-    ["container", "cp"] as ["cp"] "Copy files between a container and the host";
-    ["container", "diff"] as ["diff"] "Show what changed in a container's files";
-    ["container", "export"] as ["export"] "Export a container's files as a tar archive";
     ["context"] "Manage contexts";
     ["image", "build"] "Build an image from a Dockerfile";
-    ["image", "pull"] as ["pull"] "Download an image from a registry";
     ["manifest"] "Manage image manifests";
     ["network"] "Manage networks";
     ["network", "connect"] "Connect a container to a network";
@@ -163,7 +175,6 @@ static NOT_YET: [&Command; 35] = not_yet! {
     ["swarm", "init"] "Start a swarm";
     ["swarm", "join"] "Join a swarm";
     ["swarm", "leave"] "Leave a swarm";
-    ["system", "dial-stdio"] "Connect standard input and output to the daemon";
     ["trust"] "Manage trust in images";
     ["volume", "update"] "Update a cluster volume";
 };

@@ -56,6 +56,7 @@ pub(crate) static COMMAND: Command = Command {
         .check(check::size_or_unlimited),
         one("pids-limit", "int", "Limit of processes; -1 for none").check(check::integer),
         one("restart", "string", "When to start the container again"),
+        one("shm-size", "bytes", "Size of /dev/shm").check(check::size),
     ]],
     positionals: Positionals::AtLeast(1),
     order: Order::Mixed,
@@ -119,6 +120,7 @@ fn request(arguments: &Arguments) -> Result<UpdateRequest, Failure> {
         memory_swap: bytes("memory-swap")?,
         pids_limit: arguments.number_if_set("pids-limit"),
         restart_policy: restart_policy(arguments.text("restart"))?,
+        shm_size: bytes("shm-size")?,
         ..UpdateRequest::default()
     })
 }

@@ -61,10 +61,7 @@ impl Request {
 
 fn check_pull(arguments: &Arguments) -> Result<(), Failure> {
     match arguments.text("pull") {
-        "missing" | "never" => Ok(()),
-        "always" => Err(Failure::invalid(
-            "--pull=always is not supported yet: pulling comes with the registry issue",
-        )),
+        "always" | "missing" | "never" => Ok(()),
         other => Err(Failure::invalid(format!(
             "berth: invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
         ))),

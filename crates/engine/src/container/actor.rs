@@ -29,6 +29,8 @@ pub(crate) enum Command {
     MarkStopped(oneshot::Sender<()>),
     /// Remove it.
     Remove(RemoveRequest, oneshot::Sender<Result<(), RemoveError>>),
+    /// Do nothing, so that nobody else does, until the other end of the second channel is gone.
+    Hold(oneshot::Sender<()>, oneshot::Receiver<()>),
     /// An earlier daemon ran it: go on from what is found.
     Adopt(Found, oneshot::Sender<()>),
     /// Change its limits in the cgroup, its record and its policy.
@@ -123,6 +125,12 @@ impl Actor {
             Command::MarkStopped(reply) => {
                 finish::mark_stopped(self).await;
                 reply.send(()).ok();
+            }
+            Command::Hold(granted, held) => {
+                if granted.send(()).is_ok() {
+                    // Nothing is ever sent.
+                    drop(held.await);
+                }
             }
             Command::Adopt(found, reply) => {
                 finish::adopt(self, found).await;

@@ -71,6 +71,12 @@ pub enum CreateError {
         /// What is wrong with it.
         text: String,
     },
+    /// The policy forbids the image.
+    #[error("{text}")]
+    Denied {
+        /// The rule, and why.
+        text: String,
+    },
     /// Something that was asked for is not done yet or cannot be done here.
     #[error("{text}")]
     Unsupported {
@@ -95,6 +101,7 @@ impl Kinded for CreateError {
             Self::NoImage { .. } => Kind::NotFound,
             Self::NameInUse { .. } => Kind::Conflict,
             Self::Invalid { .. } => Kind::Invalid,
+            Self::Denied { .. } => Kind::Denied,
             Self::Unsupported { .. } => Kind::Unsupported,
             Self::Step { kind, .. } => *kind,
         }
@@ -320,6 +327,10 @@ fn resolve_image(
             });
         }
     }
+    // Also of an image that has been here for long: the policy may have changed, and the name may have moved.
+    crate::policy::check_use(engine, &image, &config.image).map_err(|refusal| CreateError::Denied {
+        text: refusal.to_string(),
+    })?;
     spec::merge(config, &image.config.config);
     Ok(Some(image))
 }
@@ -431,8 +442,9 @@ pub(crate) fn taken(name: &str, error: ReserveError) -> CreateError {
     }
 }
 
-async fn create_snapshot(engine: &Arc<Engine>, id: &ContainerId, record: &Record) -> Result<(), CreateError> {
-    let options = SnapshotOptions {
+/// Returns how a container's file system is made.
+pub(crate) fn snapshot_options(record: &Record) -> SnapshotOptions {
+    SnapshotOptions {
         volatile: record.host.auto_remove,
         owners: record.ids().map(|ids| {
             let (uid, gid) = ids.root();
@@ -443,7 +455,11 @@ async fn create_snapshot(engine: &Arc<Engine>, id: &ContainerId, record: &Record
             }
         }),
         size: None,
-    };
+    }
+}
+
+async fn create_snapshot(engine: &Arc<Engine>, id: &ContainerId, record: &Record) -> Result<(), CreateError> {
+    let options = snapshot_options(record);
     let work = {
         let (engine, id, record) = (Arc::clone(engine), id.clone(), record.clone());
         move || match &record.host.rootfs {

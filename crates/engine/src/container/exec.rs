@@ -23,6 +23,9 @@ use crate::{Engine, failpoint};
 /// How long an exec that ended can be inspected.
 const KEPT: Duration = Duration::from_secs(300);
 
+/// How long an exec may go on without its streams before nobody waits for it any more.
+const AFTER_STREAMS: Duration = Duration::from_secs(1);
+
 /// How long an inspection waits for the exit code of a process that is gone already.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -350,6 +353,24 @@ pub async fn exec_inspect(engine: &Arc<Engine>, exec: &str) -> Result<ExecDetail
         exit_code,
         pid,
     })
+}
+
+/// Waits for the end of an exec whose streams have ended and returns its exit code. `None`: it goes on without them, or
+/// is not known any more.
+pub async fn exec_ended(engine: &Arc<Engine>, exec: &str) -> Option<i64> {
+    let exec = find(engine, exec).ok()?;
+    let ended = exec.ended.notified();
+    tokio::pin!(ended);
+    ended.as_mut().enable();
+    if exec.is_running() {
+        // A process may close its streams a little before its end.
+        drop(tokio::time::timeout(AFTER_STREAMS, ended).await);
+    }
+    let state = *exec.state();
+    match state {
+        State::Ended { code, .. } => Some(code),
+        State::Created | State::Starting | State::Running { .. } => None,
+    }
 }
 
 /// Returns the ids of the execs that run in a container.

@@ -1,10 +1,12 @@
 //! `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf` of a container: files of the engine, bound into it, writable if its
 //! root is.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use base::file::{Durability, FileError, write_atomic};
+use base::file::{Durability, FileError, create_new, write_atomic};
 use spec::mounts::Mount;
 
 use super::record::Record;
@@ -27,16 +29,24 @@ pub(crate) fn directory(engine: &Engine, own: &Path, record: &Record) -> PathBuf
 }
 
 /// Writes the files that are missing; what a container wrote into them stays over restarts.
-pub(crate) fn write(directory: &Path, hostname: &str, record: &Record) -> Result<(), FileError> {
+///
+/// In a directory that was `made` for this start they are written in place, which is half the work of replacing: one
+/// whose start was cut off has no task document and counts as made.
+pub(crate) fn write(directory: &Path, made: bool, hostname: &str, record: &Record) -> Result<(), FileError> {
     let host_network = record.host.network_mode == "host";
-    let missing = |name: &str| !directory.join(name).exists();
+    let missing = |name: &str| made || !directory.join(name).exists();
     let ids = record.ids().map(|ids| ids.root());
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
-        write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
+        let file = if made {
+            put_new(&path, text)?
+        } else {
+            write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
+            File::open(&path).map_err(|source| FileError::new("open", &path, source))?
+        };
         // The container's root owns them, so that they need no idmapped mount.
         match &ids {
-            Some((user, group)) => std::os::unix::fs::chown(&path, Some(*user), Some(*group))
+            Some((user, group)) => std::os::unix::fs::fchown(&file, Some(*user), Some(*group))
                 .map_err(|source| FileError::new("change the owner of", &path, source)),
             None => Ok(()),
         }
@@ -51,6 +61,23 @@ pub(crate) fn write(directory: &Path, hostname: &str, record: &Record) -> Result
         put("resolv.conf", &resolv_conf(record))?;
     }
     Ok(())
+}
+
+/// Writes a file that nobody else knows of yet.
+fn put_new(path: &Path, text: &str) -> Result<File, FileError> {
+    let mut created = create_new(path, 0o644);
+    if created
+        .as_ref()
+        .is_err_and(|error| error.io().kind() == std::io::ErrorKind::AlreadyExists)
+    {
+        // Of a start that was cut off.
+        crate::files::remove_file(path)?;
+        created = create_new(path, 0o644);
+    }
+    let mut file = created?;
+    file.write_all(text.as_bytes())
+        .map_err(|source| FileError::new("write", path, source))?;
+    Ok(file)
 }
 
 /// Returns the binds, except for files over which the container has a mount of its own.

@@ -4,6 +4,7 @@ mod actor;
 mod attach;
 mod changes;
 mod commit;
+mod copy;
 mod create;
 mod exec;
 mod export;
@@ -22,6 +23,7 @@ mod remove;
 mod rename;
 mod resize;
 mod restart;
+mod shm;
 mod start;
 mod state;
 mod stats;
@@ -35,10 +37,12 @@ mod wait;
 pub use attach::{AttachError, AttachRequest, Attached, attach};
 pub use changes::{Change, ChangeKind, FilesError, changes};
 pub use commit::{CommitRequest, commit};
+pub use copy::{ExtractRequest, PathFacts, get as copy_out, look as look_at, put as copy_in};
+pub(crate) use create::snapshot_options;
 pub use create::{CreateError, CreateRequest, Created, create};
 pub use exec::{
-    ExecConfig, ExecDetails, ExecError, ExecStart, Session, exec_create, exec_inspect, exec_resize,
-    exec_start,
+    ExecConfig, ExecDetails, ExecError, ExecStart, Session, exec_create, exec_ended, exec_inspect,
+    exec_resize, exec_start,
 };
 pub use export::export;
 pub use inspect::{Details, MountPoint, inspect};

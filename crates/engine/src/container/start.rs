@@ -215,7 +215,8 @@ fn write_files(engine: &Engine, container: &super::record::Container) -> Result<
     if host_files::directory(engine, &own, &record) != own {
         return Ok(());
     }
-    host_files::write(&own, &hostname, &record)
+    let made = !engine.layout.task(&container.id).exists();
+    host_files::write(&own, made, &hostname, &record)
         .map_err(|error| StartError::step("write the container's files", error))
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn restart_policy(request: &RestartRequest) -> RestartPolicy {
 
 /// A directory inside a volume is a path that a container may have written: it is opened inside the volume, and only
 /// a directory that is reached without a link out of it is used.
-fn resolve_mount(mount: &super::record::MountRecord) -> Result<Mount, StartError> {
+pub(super) fn resolve_mount(mount: &super::record::MountRecord) -> Result<Mount, StartError> {
     let mut plain = mount.mount();
     if let (false, Mount::Bind { source, .. }) = (mount.subpath.is_empty(), &mut plain) {
         let root =

@@ -8,6 +8,7 @@ use cgroup::Limits;
 use super::actor::{Actor, Command, ask};
 use super::finish;
 use super::pause::open_cgroup;
+use super::shm::{self, ResizeError};
 use super::task;
 use super::view::{ChangeError, LookupError};
 use crate::Engine;
@@ -20,6 +21,8 @@ pub struct UpdateRequest {
     pub resources: Resources,
     /// A new restart policy.
     pub restart: Option<RestartRequest>,
+    /// Another size of `/dev/shm`, in bytes.
+    pub shm_size: Option<u64>,
 }
 
 /// It was changed.
@@ -34,6 +37,7 @@ pub struct Updated {
 pub(crate) struct Change {
     resources: Resources,
     restart: Option<RestartRequest>,
+    shm_size: Option<u64>,
 }
 
 /// Changes a container's limits and restart policy, also while it runs.
@@ -50,6 +54,14 @@ pub async fn update(
     if let Some(restart) = &request.restart {
         host.restart = restart.clone();
     }
+    if let Some(size) = request.shm_size {
+        if shares_memory(&host.ipc_mode) {
+            return Err(ChangeError::Invalid {
+                text: ResizeError::NotItsOwn.to_string(),
+            });
+        }
+        host.shm_size = Some(size);
+    }
     let available = (!record.has_own_users()).then_some(&engine.host.capabilities);
     let checked = spec::check(&record.config, &host, &engine.host.limitable, available).map_err(|error| {
         ChangeError::Invalid {
@@ -59,6 +71,7 @@ pub async fn update(
     let change = Box::new(Change {
         resources,
         restart: request.restart,
+        shm_size: request.shm_size,
     });
     match ask(engine, &container, |reply| Command::Update(change, reply)).await {
         Some(result) => result?,
@@ -90,6 +103,7 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     if let Some(restart) = change.restart {
         host.restart = restart;
     }
+    host.shm_size = change.shm_size.or(host.shm_size);
     record.host = Arc::new(host);
     let old = container.record();
     container.set_record(record.clone());
@@ -117,6 +131,14 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
                     // Between two runs there may be none; the next one is made with the new limits.
                     Err(_) => {}
                 }
+                if let Some(size) = change.shm_size.filter(|_| status.has_process()) {
+                    shm::resize(container.view().pid, size).map_err(|error| match error {
+                        ResizeError::NotItsOwn => ChangeError::Invalid {
+                            text: error.to_string(),
+                        },
+                        error @ ResizeError::Kernel { .. } => step(Box::new(error)),
+                    })?;
+                }
                 // The shim reads it again for a restart.
                 let bytes = serde_json::to_vec(&task).map_err(|error| step(Box::new(error)))?;
                 base::file::write_atomic(&task.document, &bytes, 0o600, base::file::Durability::Crash)
@@ -140,6 +162,11 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     let host = Arc::clone(&record.host);
     container.publish(|view| view.host = host);
     Ok(())
+}
+
+/// Returns whether a container with this `--ipc` uses the host's `/dev/shm`, another container's, or none.
+fn shares_memory(ipc_mode: &str) -> bool {
+    ipc_mode == "host" || ipc_mode == "none" || ipc_mode.starts_with("container:")
 }
 
 /// Returns `old` with every field that `new` sets.

@@ -7,9 +7,9 @@ use oci::media_type;
 use oci::platform::Platform;
 use registry::client::{Access, Credentials, Target};
 
+use super::ImageError;
 use super::import::parse_reference;
 use super::pull::remote;
-use super::ImageError;
 use crate::Engine;
 
 /// What a registry has.
@@ -45,11 +45,18 @@ pub async fn distribution(
     };
     let platforms = if media_type::is_index(&fetched.media_type) {
         let index: Index = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;
-        index.manifests.into_iter().filter_map(|one| one.platform).collect()
+        index
+            .manifests
+            .into_iter()
+            .filter_map(|one| one.platform)
+            .collect()
     } else {
         let manifest: Manifest = serde_json::from_slice(&fetched.bytes).map_err(invalid)?;
         if media_type::is_config(&manifest.config.media_type) {
-            let config = repository.blob_bytes(&manifest.config.digest, MAX_CONFIG).await.map_err(remote)?;
+            let config = repository
+                .blob_bytes(&manifest.config.digest, MAX_CONFIG)
+                .await
+                .map_err(remote)?;
             let config: ImageConfig = serde_json::from_slice(&config).map_err(invalid)?;
             vec![config.platform()]
         } else {

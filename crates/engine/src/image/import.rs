@@ -66,6 +66,7 @@ pub async fn import(
         message,
         platform,
     };
+    crate::policy::check_archive(engine, &image::policy::Source::Tarball).map_err(super::pull::remote)?;
     let worker = Arc::clone(engine);
     let tar = SyncIoBridge::new(archive);
     let image = blocking("import an image", move || {

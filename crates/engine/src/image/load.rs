@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use image::LoadOptions;
 use tokio::io::AsyncRead;
-
+use tokio::sync::mpsc;
 use tokio_util::io::SyncIoBridge;
 
 use super::import::caller_or_step;
@@ -19,21 +20,36 @@ pub struct Loaded {
     pub references: Vec<String>,
 }
 
-/// Loads every image of an archive.
+pub use image::LoadEvent;
+
+/// Loads every image of an archive. `report` is told how far each layer is; it does not matter whether anybody listens.
 pub async fn load(
     engine: &Arc<Engine>,
     archive: impl AsyncRead + Send + Unpin + 'static,
+    report: mpsc::Sender<LoadEvent>,
 ) -> Result<Vec<Loaded>, ImageError> {
     let worker = Arc::clone(engine);
     let archive = SyncIoBridge::new(archive);
     let all = blocking("load images", move || {
         let all = worker
             .images
-            .load(archive)
-            .map_err(|error| caller_or_step("load images", error))?;
+            .load(
+                archive,
+                &LoadOptions {
+                    sink: Some(&*worker.unpacker),
+                    // Numbers that nobody reads in time are soon replaced by others.
+                    report: &|event| drop(report.try_send(event)),
+                    check: &|source| crate::policy::check_archive(&worker, source),
+                },
+            )
+            .map_err(|error| match error {
+                image::LoadError::Refused(refusal) => super::pull::remote(refusal),
+                other => caller_or_step("load images", other),
+            })?;
         for loaded in &all {
             super::unpack(&worker, &loaded.image)?;
         }
+        worker.sync_layers_later();
         Ok(all)
     })
     .await?;

@@ -1,5 +1,7 @@
 //! Images: brought in without a registry, listed, named, removed.
 
+mod copy;
+mod distribution;
 mod history;
 mod import;
 mod inspect;
@@ -8,27 +10,34 @@ mod load;
 mod pack;
 mod prune;
 mod pull;
+mod push;
 mod remove;
 mod save;
+mod search;
 mod tag;
 mod unpack;
 
+pub use copy::{ImageBlobs, blobs, missing};
+pub use distribution::{Distribution, distribution};
 pub use history::{HistoryEntry, history};
 pub use import::{ImportRequest, import};
 pub use inspect::{ImageConfig, ImageDetails, inspect};
 pub use list::{ImageListRequest, ImageSummary, list};
-pub use load::{Loaded, load};
+pub use load::{LoadEvent, Loaded, load};
 pub use pack::{PackRequest, pack};
 pub use prune::{ImagePruneRequest, ImagesPruned, prune};
 pub use image::pull::LayerState;
 pub use pull::{PullProgress, PullRequest, pull};
+pub use push::{PushProgress, PushRequest, PushState, push};
 pub use remove::{Removal, RemoveImageRequest, remove};
-pub use save::save;
+pub use save::{SaveOptions, save};
+pub use search::{SearchRequest, SearchResult, search};
 pub use tag::tag;
 
 pub(crate) use import::parse_reference;
 pub(crate) use list::summarize;
-pub(crate) use unpack::{Pins, Unpacker, ensure_layers, remove_layers, restore_lost_layers, unpack};
+pub(crate) use pull::remote;
+pub(crate) use unpack::{Pins, Unpacker, ensure_layers, remove_layers, remove_left_layers, restore_lost_layers, unpack};
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base::error::{Kind, Kinded};
-use image::pull::{LayerState, PullEvent};
+use image::pull::{LayerState, PullEvent, Resolved};
 use oci::platform::Platform;
 use oci::{Digest, Reference};
 use registry::client::{Access, Credentials, Repository};
@@ -60,14 +60,13 @@ pub async fn pull(
     request: PullRequest,
     report: mpsc::Sender<PullProgress>,
 ) -> Result<(), ImageError> {
-    let name = parse_name(&request)?;
+    let name = parse_name(&request.name, &request.tag)?;
     let platform = request.platform.as_deref().filter(|text| !text.is_empty());
-    let platform: Option<Platform> = platform
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|error: oci::platform::ParsePlatformError| ImageError::Invalid {
+    let platform: Option<Platform> = platform.map(|text| text.parse()).transpose().map_err(
+        |error: oci::platform::ParsePlatformError| ImageError::Invalid {
             text: error.to_string(),
-        })?;
+        },
+    )?;
     let client = engine.registries.client().map_err(remote)?;
     let repository = client.repository(&name, request.credentials, Access::Pull);
     let mut is_new = false;
@@ -90,19 +89,19 @@ pub async fn pull(
 }
 
 /// Reads the name as docker's API has it: in one piece, or with the tag or digest apart.
-fn parse_name(request: &PullRequest) -> Result<Reference, ImageError> {
+pub(crate) fn parse_name(name: &str, tag: &str) -> Result<Reference, ImageError> {
     let invalid = |error: &dyn std::error::Error| ImageError::Invalid {
         text: base::error::chain(error).to_string(),
     };
     // `pull -a` of old clients.
-    let name = request.name.strip_suffix(':').unwrap_or(&request.name);
+    let name = name.strip_suffix(':').unwrap_or(name);
     let name = Reference::parse(name).map_err(|error| invalid(&error))?;
-    if request.tag.is_empty() {
+    if tag.is_empty() {
         return Ok(name);
     }
-    match request.tag.parse::<Digest>() {
+    match tag.parse::<Digest>() {
         Ok(digest) => Ok(name.with_digest(&digest)),
-        Err(_not_a_digest) => name.with_tag(&request.tag).map_err(|error| invalid(&error)),
+        Err(_not_a_digest) => name.with_tag(tag).map_err(|error| invalid(&error)),
     }
 }
 
@@ -118,7 +117,13 @@ async fn one(
         () = report.closed() => return Err(cancelled()),
         resolved = resolving => resolved.map_err(remote)?,
     };
-    let target = name.digest().map(Digest::as_str).or(name.tag()).unwrap_or("latest");
+    // Before anything of it is fetched.
+    crate::policy::check_pull(engine, repository, name, &resolved).await?;
+    let target = name
+        .digest()
+        .map(Digest::as_str)
+        .or(name.tag())
+        .unwrap_or("latest");
     send(
         report,
         PullProgress::Found {
@@ -134,12 +139,32 @@ async fn one(
     };
     // When the reader is gone, so is the receiver, which ends the fetch.
     let (pulled, passed) = tokio::join!(fetching, pass_on(receiver, report));
+    if pulled.is_err() {
+        // Layers that were shown before it failed; their blobs are kept for the next try.
+        discard_layers(engine, &resolved).await;
+    }
     let pulled = pulled.map_err(remote)?;
     passed?;
     engine.sync_layers_later();
     super::tell(engine, "pull", &name.familiar(), Some(&name.familiar_name()));
     send(report, PullProgress::Digest(resolved.digest.clone())).await?;
     Ok(pulled.is_new)
+}
+
+/// Removes the unpacked layers of an image that did not come about, but for those that others have.
+async fn discard_layers(engine: &Arc<Engine>, resolved: &Resolved) {
+    let kept: std::collections::BTreeSet<oci::ChainId> =
+        engine.images.list().iter().flat_map(|image| image.chain()).collect();
+    let layers = resolved.chain().into_iter().rev();
+    let layers = layers.filter(|layer| !kept.contains(layer)).collect();
+    let worker = Arc::clone(engine);
+    drop(
+        super::blocking("remove layers", move || {
+            super::remove_layers(&worker, layers);
+            Ok(())
+        })
+        .await,
+    );
 }
 
 async fn pass_on(
@@ -157,7 +182,7 @@ async fn send(report: &mpsc::Sender<PullProgress>, progress: PullProgress) -> Re
     report.send(progress).await.map_err(|_gone| cancelled())
 }
 
-fn cancelled() -> ImageError {
+pub(crate) fn cancelled() -> ImageError {
     ImageError::Remote {
         text: "context canceled".to_owned(),
         kind: Kind::Cancelled,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base::error::Kind;
 pub use image::PushState;
 use image::{Image, PushEvent};
 use oci::{Digest, Reference};
@@ -57,7 +58,7 @@ pub async fn push(
 ) -> Result<(), ImageError> {
     let name = parse_name(&request.name, &request.tag)?;
     let client = engine.registries.client().map_err(remote)?;
-    let repository = client.repository(&name, request.credentials, Access::PullPush);
+    let repository = client.repository(&name, request.credentials, Access::Push);
     let begun = PushProgress::Repository {
         name: name.repository(),
     };
@@ -78,7 +79,8 @@ fn images(engine: &Engine, name: &Reference) -> Result<Vec<(Arc<Image>, Referenc
         found.extend(tags.map(|tag| (Arc::clone(image), tag.clone())));
     }
     if found.is_empty() {
-        return Err(ImageError::NotTagged {
+        return Err(ImageError::Remote {
+            kind: Kind::NotFound,
             text: format!(
                 "An image does not exist locally with the tag: {}",
                 name.familiar_name()
@@ -95,7 +97,8 @@ fn images(engine: &Engine, name: &Reference) -> Result<Vec<(Arc<Image>, Referenc
             *target = name.clone();
         }
         if found.is_empty() {
-            return Err(ImageError::NotTagged {
+            return Err(ImageError::Remote {
+                kind: Kind::NotFound,
                 text: format!("tag does not exist: {}", name.familiar()),
             });
         }
@@ -128,14 +131,11 @@ async fn one(
     };
     let pushed = pushed?;
     passed?;
-    super::tell(
-        engine,
-        "push",
-        &target.familiar(),
-        Some(&target.familiar_name()),
-    );
+    super::tell(engine, "push", &target.familiar(), Some(&target.familiar_name()));
     let done = PushProgress::Tag {
-        tag: target.tag().map_or_else(|| pushed.digest.to_string(), str::to_owned),
+        tag: target
+            .tag()
+            .map_or_else(|| pushed.digest.to_string(), str::to_owned),
         digest: pushed.digest,
         size: pushed.size,
     };

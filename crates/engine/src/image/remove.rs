@@ -41,6 +41,13 @@ pub async fn remove(
             force: request.force,
             prune: !request.no_prune,
         };
+        if request.force {
+            // A layer that a container goes on standing on must not depend on its blob any more.
+            worker
+                .storage
+                .sync_layers()
+                .map_err(|error| step("sync the layers", error))?;
+        }
         let removed = worker
             .images
             .remove(&name, &options, &|id| users(&worker, id))

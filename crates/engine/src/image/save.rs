@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub use image::SaveOptions;
 use tokio::io::AsyncRead;
 
 use tokio_util::io::SyncIoBridge;
@@ -15,9 +16,9 @@ const BUFFER: usize = 256 << 10;
 /// Returns an archive of the named images. A failure after the first byte shows as a truncated archive.
 pub async fn save(
     engine: &Arc<Engine>,
-    names: Vec<String>,
+    options: SaveOptions,
 ) -> Result<Box<dyn AsyncRead + Send + Unpin>, ImageError> {
-    for name in &names {
+    for name in &options.names {
         let image = find(engine, name)?;
         super::tell(engine, "save", image.id.as_str(), Some(name));
     }
@@ -25,7 +26,7 @@ pub async fn save(
     let worker = Arc::clone(engine);
     let writer = SyncIoBridge::new(writer);
     drop(tokio::task::spawn_blocking(move || {
-        if let Err(error) = worker.images.save(&names, writer) {
+        if let Err(error) = worker.images.save(&options, writer) {
             tracing::warn!(error = %base::error::chain(&error), "an archive was not written to its end");
         }
     }));

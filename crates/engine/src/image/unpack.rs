@@ -187,6 +187,17 @@ pub(crate) async fn restore_lost_layers(engine: &Arc<Engine>) {
     }
 }
 
+/// Removes the layers that pulls left which were given up, when nobody waits for it.
+pub(crate) fn remove_left_layers(engine: &Arc<Engine>) {
+    let worker = Arc::clone(engine);
+    engine.defer(move || match worker.storage.layers() {
+        Ok(layers) => remove_layers(&worker, layers),
+        Err(error) => {
+            tracing::warn!(error = %base::error::chain(&error), "the layers could not be listed");
+        }
+    });
+}
+
 /// Removes unpacked layers that no image has any more, except those that a container stands on, or that somebody is about
 /// to need.
 pub(crate) fn remove_layers(engine: &Engine, layers: Vec<ChainId>) {
@@ -199,7 +210,8 @@ pub(crate) fn remove_layers(engine: &Engine, layers: Vec<ChainId>) {
     for layer in layers.into_iter().filter(|layer| !used.contains(layer)) {
         // Held while it goes, so that nobody counts on a layer that is just going.
         let pins = engine.pins.lock();
-        if pins.contains_key(&layer) {
+        let is_of_image = |image: &Arc<Image>| image.layers.iter().any(|own| own.chain_id == layer);
+        if pins.contains_key(&layer) || engine.images.list().iter().any(is_of_image) {
             continue;
         }
         if let Err(error) = engine.storage.remove_layer(&layer) {

@@ -8,7 +8,11 @@ use registry::client::{Credentials, RegistryError};
 use crate::Engine;
 
 /// Shows `credentials` to the registry `server` (`host[:port]` or a URL; empty: Docker Hub).
-pub async fn login(engine: &Arc<Engine>, server: &str, credentials: Credentials) -> Result<Login, RegistryError> {
+pub async fn login(
+    engine: &Arc<Engine>,
+    server: &str,
+    credentials: Credentials,
+) -> Result<Login, RegistryError> {
     let server = if server.is_empty() { "docker.io" } else { server };
     engine.registries.client()?.login(server, credentials).await
 }

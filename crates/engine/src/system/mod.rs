@@ -4,6 +4,7 @@ mod disk_usage;
 mod events;
 mod filter;
 mod info;
+mod login;
 
 pub use disk_usage::{DiskUsage, disk_usage};
 pub(crate) use events::EventHub;
@@ -11,3 +12,4 @@ pub use events::{Event, EventKind, EventStream, events};
 pub use filter::FilterError;
 pub(crate) use filter::{check_names, label_fits, switch, until, value_error};
 pub use info::{HostFacts, Info, host_facts, info};
+pub use login::{Login, login};

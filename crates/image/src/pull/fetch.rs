@@ -142,12 +142,17 @@ async fn from_registry(
 }
 
 /// Unpacks a layer, or only checks it where it is unpacked already.
-fn unpack<R: std::io::Read + Send>(puller: &Puller, plan: &Plan, mut reader: R) -> Result<Fetched, PullError> {
+fn unpack<R: std::io::Read + Send>(
+    puller: &Puller,
+    plan: &Plan,
+    mut reader: R,
+) -> Result<Fetched, PullError> {
     if let Some(size) = puller.sink.present(&plan.chain_id)? {
-        let summary = archive::inspect_beside(&mut reader, &Limits::LAYER).map_err(|error| PullError::Wrong {
-            digest: plan.blob.digest.clone(),
-            problem: base::error::chain(&error).to_string(),
-        })?;
+        let summary =
+            archive::inspect_beside(&mut reader, &Limits::LAYER).map_err(|error| PullError::Wrong {
+                digest: plan.blob.digest.clone(),
+                problem: base::error::chain(&error).to_string(),
+            })?;
         check_diff_id(plan, &summary.diff_id)?;
         finish_reading(&mut reader);
         return Ok(Fetched::There { size });
@@ -243,7 +248,11 @@ async fn receive(
             Err(PullError::Registry(error)) if error.is_temporary() => PullError::Registry(error),
             Err(error) => return Err(error),
         };
-        attempt = if offset - before >= PROGRESS { 1 } else { attempt + 1 };
+        attempt = if offset - before >= PROGRESS {
+            1
+        } else {
+            attempt + 1
+        };
         if attempt >= ATTEMPTS {
             return Err(error);
         }

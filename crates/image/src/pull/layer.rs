@@ -94,12 +94,9 @@ impl Job {
         let present = self.present.borrow();
         let total = self.total;
         match &*present {
+            Present { has_begun: false, .. } => LayerState::Waiting,
             Present {
-                has_begun: false, ..
-            } => LayerState::Waiting,
-            Present {
-                retry: Some(seconds),
-                ..
+                retry: Some(seconds), ..
             } => LayerState::Retrying { seconds: *seconds },
             Present { downloaded, .. } if *downloaded < total => LayerState::Downloading {
                 current: *downloaded,

@@ -112,6 +112,9 @@ impl<'a> Reporter<'a> {
             layer: layer.clone(),
             state,
         };
-        self.sender.send(event).await.map_err(|_gone| PullError::Cancelled)
+        self.sender
+            .send(event)
+            .await
+            .map_err(|_gone| PullError::Cancelled)
     }
 }

@@ -25,6 +25,13 @@ pub struct Resolved {
     pub(super) layers: Vec<Plan>,
 }
 
+impl Resolved {
+    /// Returns the names of the unpacked layers, lowest first.
+    pub fn chain(&self) -> Vec<ChainId> {
+        self.layers.iter().map(|layer| layer.chain_id.clone()).collect()
+    }
+}
+
 impl Puller {
     /// Looks up what `name` (with a tag or a digest) means in a repository for a platform.
     pub async fn resolve(
@@ -45,9 +52,14 @@ impl Puller {
                 return Err(wrong(&fetched.digest, "nests too many indexes"));
             }
             let chosen = choose(&fetched, platform.unwrap_or(&host))?;
-            fetched = repository.manifest(&Target::Digest(chosen.digest.clone())).await?;
+            fetched = repository
+                .manifest(&Target::Digest(chosen.digest.clone()))
+                .await?;
             if fetched.media_type != chosen.media_type {
-                return Err(wrong(&fetched.digest, "has another media type than its index says"));
+                return Err(wrong(
+                    &fetched.digest,
+                    "has another media type than its index says",
+                ));
             }
             subjects.push(fetched.digest.clone());
         }
@@ -126,13 +138,17 @@ fn check_manifest(fetched: &Fetched) -> Result<Manifest, PullError> {
         return Err(wrong(digest, problem));
     }
     if manifest.config.size > MAX_CONFIG {
-        return Err(wrong(digest, format!("has a configuration of more than {MAX_CONFIG} bytes")));
+        return Err(wrong(
+            digest,
+            format!("has a configuration of more than {MAX_CONFIG} bytes"),
+        ));
     }
     if manifest.layers.len() > MAX_LAYERS {
         return Err(wrong(digest, format!("has more than {MAX_LAYERS} layers")));
     }
     for layer in &manifest.layers {
-        let is_foreign = layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable");
+        let is_foreign =
+            layer.media_type.contains("foreign") || layer.media_type.contains("nondistributable");
         if is_foreign {
             return Err(PullError::Foreign {
                 layer: layer.digest.clone(),
@@ -140,7 +156,10 @@ fn check_manifest(fetched: &Fetched) -> Result<Manifest, PullError> {
             });
         }
         if !media_type::is_layer(&layer.media_type) {
-            let problem = format!("has a layer of the unsupported type \"{}\"", short(&layer.media_type));
+            let problem = format!(
+                "has a layer of the unsupported type \"{}\"",
+                short(&layer.media_type)
+            );
             return Err(wrong(digest, problem));
         }
     }

@@ -247,7 +247,11 @@ fn a_gap_that_a_rotation_makes_hides_nothing() {
     assert!(count > 2, "{count}");
     // Each state between two renames of a rotation, the last with no current file.
     for index in (0..=count).rev() {
-        let from = if index == 0 { directory.log() } else { rotated(index) };
+        let from = if index == 0 {
+            directory.log()
+        } else {
+            rotated(index)
+        };
         std::fs::rename(from, rotated(index + 1)).unwrap();
         assert_eq!(text(&read(&directory, "", everything())), expected, "{index}");
     }

@@ -39,6 +39,8 @@ pub enum Verdict {
 /// A fact about a packet that is not in it (`NFT_META_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meta {
+    /// The protocol of its payload (`ETH_P_*`): 2 bytes in network order.
+    EtherType = 1,
     /// Its mark: 4 bytes.
     Mark = 3,
     /// The index of the link it came by: 4 bytes.

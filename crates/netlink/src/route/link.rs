@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::error::NetlinkError;
 use crate::message::{CREATE, DUMP, EXCLUSIVE, Message};
-use crate::reply::{Attributes, text, u32_of};
+use crate::reply::{Attributes, Reply, text, u32_of};
 use crate::socket::Socket;
 
 const RTM_NEWLINK: u16 = 16;
@@ -271,24 +271,34 @@ impl Socket {
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
         let fixed = header(0, 0, &LinkChange::default());
         let request = Message::new(RTM_GETLINK, DUMP, "list links", &fixed);
-        self.dump(&request, |reply| {
-            let (fixed, attributes) = reply.split::<16>()?;
-            let kind = attributes
-                .get(IFLA_LINKINFO)
-                .and_then(|info| Attributes::of(info).get(IFLA_INFO_KIND).map(text));
-            Some(Link {
-                index: u32_of(&fixed[4..])?,
-                name: attributes.get(IFLA_IFNAME).map(text)?,
-                kind,
-                up: u32_of(&fixed[8..]).is_some_and(|flags| flags & UP != 0),
-                mtu: attributes.get(IFLA_MTU).and_then(u32_of).unwrap_or_default(),
-                mac: attributes.get(IFLA_ADDRESS).and_then(MacAddress::of),
-                master: attributes.get(IFLA_MASTER).and_then(u32_of),
-                parent: attributes.get(IFLA_LINK).and_then(u32_of),
-                statistics: attributes.get(IFLA_STATS64).map(statistics).unwrap_or_default(),
-            })
+        self.dump(&request, read)
+    }
+
+    /// Returns one link of the namespace; an error with [`NetlinkError::is_absent`] if it is not there.
+    pub fn link(&mut self, target: Target<'_>) -> Result<Link, NetlinkError> {
+        let request = to(RTM_GETLINK, "look up", target, &LinkChange::default());
+        self.get(&request, read)?.ok_or_else(|| NetlinkError::Malformed {
+            doing: request.doing().to_owned(),
         })
     }
+}
+
+fn read(reply: &Reply<'_>) -> Option<Link> {
+    let (fixed, attributes) = reply.split::<16>()?;
+    let kind = attributes
+        .get(IFLA_LINKINFO)
+        .and_then(|info| Attributes::of(info).get(IFLA_INFO_KIND).map(text));
+    Some(Link {
+        index: u32_of(&fixed[4..])?,
+        name: attributes.get(IFLA_IFNAME).map(text)?,
+        kind,
+        up: u32_of(&fixed[8..]).is_some_and(|flags| flags & UP != 0),
+        mtu: attributes.get(IFLA_MTU).and_then(u32_of).unwrap_or_default(),
+        mac: attributes.get(IFLA_ADDRESS).and_then(MacAddress::of),
+        master: attributes.get(IFLA_MASTER).and_then(u32_of),
+        parent: attributes.get(IFLA_LINK).and_then(u32_of),
+        statistics: attributes.get(IFLA_STATS64).map(statistics).unwrap_or_default(),
+    })
 }
 
 /// `struct ifinfomsg`: family u8, padding u8, type u16, index i32, flags u32, change u32.

@@ -52,9 +52,13 @@ pub(crate) fn parse(text: &str, found: &mut Vec<Challenge>) {
         }
         let Some((word, after)) = token(rest) else { return };
         let blanks = after.trim_start_matches([' ', '\t']);
-        if blanks.starts_with('=') && let Some(challenge) = found.last_mut() {
+        if blanks.starts_with('=')
+            && let Some(challenge) = found.last_mut()
+        {
             // A name before an equals sign belongs to the challenge before it.
-            let Some((value, after)) = value(&blanks[1..]) else { return };
+            let Some((value, after)) = value(&blanks[1..]) else {
+                return;
+            };
             if challenge.parameters.len() < MAX_PARAMETERS {
                 challenge.parameters.push((word.to_ascii_lowercase(), value));
             }
@@ -74,7 +78,10 @@ pub(crate) fn parse(text: &str, found: &mut Vec<Challenge>) {
 /// Splits a token (RFC 9110, section 5.6.2) off.
 fn token(text: &str) -> Option<(&str, &str)> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let end = text.bytes().position(|byte| !is_token(byte)).unwrap_or(text.len());
+    let end = text
+        .bytes()
+        .position(|byte| !is_token(byte))
+        .unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
@@ -118,23 +125,40 @@ mod tests {
         assert_eq!(found[0].scheme, "bearer");
         assert_eq!(found[0].parameter("realm"), Some("https://auth.docker.io/token"));
         assert_eq!(found[0].parameter("scope"), Some("repository:a/b:pull,push"));
-        let found = parsed(r#"basic Realm = "a \"b\"" , Bearer realm=https://x/y?z , service=s,, error="insufficient_scope""#);
+        let found = parsed(
+            r#"basic Realm = "a \"b\"" , Bearer realm=https://x/y?z , service=s,, error="insufficient_scope""#,
+        );
         assert_eq!(found[0].parameter("realm"), Some("a \"b\""));
         assert_eq!(found[1].parameter("realm"), Some("https://x/y?z"));
         assert_eq!(found[1].parameter("error"), Some("insufficient_scope"));
         assert_eq!(parsed("Basic, Bearer").len(), 2);
-        assert_eq!(parsed("Bearer realm=\"a\",realm=\"b\"")[0].parameter("realm"), Some("a"));
+        assert_eq!(
+            parsed("Bearer realm=\"a\",realm=\"b\"")[0].parameter("realm"),
+            Some("a")
+        );
     }
 
     #[test]
     fn hostile_headers_are_bounded() {
-        for text in ["", ",,,,", "=", "a=b", "Bearer realm=\"", "Bearer realm=\"\\", "\"", "é"] {
+        for text in [
+            "",
+            ",,,,",
+            "=",
+            "a=b",
+            "Bearer realm=\"",
+            "Bearer realm=\"\\",
+            "\"",
+            "é",
+        ] {
             for challenge in parsed(text) {
                 assert_eq!(challenge.parameter("realm"), None, "{text}");
             }
         }
         assert_eq!(parsed(&"a ".repeat(4000)).len(), MAX_CHALLENGES);
-        assert_eq!(parsed(&format!("a {}", "b=c,".repeat(1000)))[0].parameters.len(), MAX_PARAMETERS);
+        assert_eq!(
+            parsed(&format!("a {}", "b=c,".repeat(1000)))[0].parameters.len(),
+            MAX_PARAMETERS
+        );
         assert!(parsed(&"a".repeat(MAX_HEADER + 1)).is_empty());
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Credentials;
+use super::{Credentials, NameSources, Proxies};
 
 /// The settings of a [`super::Client`].
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct ClientConfig {
     pub mirrors: BTreeMap<String, Vec<Mirror>>,
     /// Proxies to go through.
     pub proxies: Proxies,
+    /// Where names of hosts are looked up.
+    pub names: NameSources,
     /// How long to wait, and how often to try.
     pub timeouts: Timeouts,
 }
@@ -38,6 +40,7 @@ impl ClientConfig {
             insecure_registries: Vec::new(),
             mirrors: BTreeMap::new(),
             proxies: Proxies::from_variables(|name| std::env::var(name).ok()),
+            names: NameSources::standard(),
             timeouts: Timeouts::standard(),
         }
     }
@@ -50,47 +53,6 @@ pub struct Mirror {
     pub url: String,
     /// What the mirror itself wants; the credentials of the mirrored registry are never sent to it.
     pub credentials: Credentials,
-}
-
-/// Proxies, as the variables `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` name them.
-#[derive(Clone, Default)]
-pub struct Proxies {
-    pub(super) http: Option<String>,
-    pub(super) https: Option<String>,
-    pub(super) none: String,
-}
-
-impl Proxies {
-    /// Returns no proxies.
-    pub fn none() -> Self {
-        Self::default()
-    }
-
-    /// Returns the proxies that `variable` knows, each in upper case or else in lower case.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let either = |name: &str| {
-            variable(name)
-                .filter(|value| !value.is_empty())
-                .or_else(|| variable(&name.to_ascii_lowercase()).filter(|value| !value.is_empty()))
-        };
-        Self {
-            http: either("HTTP_PROXY"),
-            https: either("HTTPS_PROXY"),
-            none: either("NO_PROXY").unwrap_or_default(),
-        }
-    }
-}
-
-impl std::fmt::Debug for Proxies {
-    /// A proxy's URL may hold a password: only which ones are set is shown.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Proxies")
-            .field("http", &self.http.is_some())
-            .field("https", &self.https.is_some())
-            .field("none", &self.none)
-            .finish()
-    }
 }
 
 /// Waits and attempts.

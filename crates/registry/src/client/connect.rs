@@ -146,7 +146,8 @@ impl Connector {
         let handshake = |problem: String| ConnectError::Handshake { problem };
         let authority = origin.authority();
         let config = {
-            let (trust, directories, origin) = (Arc::clone(&self.trust), self.certs_dirs.clone(), origin.clone());
+            let (trust, directories, origin) =
+                (Arc::clone(&self.trust), self.certs_dirs.clone(), origin.clone());
             tokio::task::spawn_blocking(move || trust.config(&directories, &origin, check))
                 .await
                 .map_err(|error| handshake(error.to_string()))?
@@ -166,7 +167,11 @@ impl Connector {
 }
 
 /// Asks a proxy for a connection to `origin` (RFC 9110, section 9.3.6).
-async fn tunnel(mut stream: Box<dyn Stream>, origin: &Origin, proxy: &Proxy) -> Result<Box<dyn Stream>, ConnectError> {
+async fn tunnel(
+    mut stream: Box<dyn Stream>,
+    origin: &Origin,
+    proxy: &Proxy,
+) -> Result<Box<dyn Stream>, ConnectError> {
     let problem = |problem: String| ConnectError::Proxy {
         proxy: proxy.origin.authority(),
         problem,
@@ -189,15 +194,23 @@ async fn tunnel(mut stream: Box<dyn Stream>, origin: &Origin, proxy: &Proxy) -> 
         if head.len() >= MAX_PROXY_HEAD {
             return Err(problem("answer too long".to_owned()));
         }
-        let byte = stream.read_u8().await.map_err(|error| problem(error.to_string()))?;
+        let byte = stream
+            .read_u8()
+            .await
+            .map_err(|error| problem(error.to_string()))?;
         head.push(byte);
     }
     let line = head.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line);
     match line.split(' ').nth(1) {
-        Some(status) if line.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') => Ok(stream),
+        Some(status) if line.starts_with("HTTP/1.") && status.len() == 3 && status.starts_with('2') => {
+            Ok(stream)
+        }
         _ => Err(problem(
-            line.chars().filter(|character| !character.is_control()).take(100).collect(),
+            line.chars()
+                .filter(|character| !character.is_control())
+                .take(100)
+                .collect(),
         )),
     }
 }

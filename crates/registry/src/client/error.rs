@@ -5,11 +5,19 @@ use std::time::Duration;
 
 use base::error::{Kind, Kinded};
 use oci::Digest;
+use serde::Deserialize;
+
+use super::challenge::challenges;
+use super::transport::Answer;
+
+/// Most of an error document that is read, in bytes.
+const MAX_DOCUMENT: u64 = 64 << 10;
+const MAX_ERRORS: usize = 16;
 
 /// One entry of a registry's error document (OCI distribution 1.1, "Error Codes").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// `MANIFEST_UNKNOWN`, `DENIED`, …; at most 128 bytes.
+    /// `MANIFEST_UNKNOWN`, `DENIED`, …; at most 128 characters.
     pub code: String,
     /// What a person may read; at most 1,024 characters, without control characters.
     pub message: String,
@@ -159,12 +167,12 @@ pub enum RegistryError {
         problem: String,
     },
     /// The caller's own blob could not be read for the upload.
-    #[error("read blob {digest} for the upload")]
+    #[error("read what is to be sent to \"{url}\"")]
     Source {
-        /// The blob.
-        digest: Digest,
+        /// Where it was to go.
+        url: String,
         /// Why.
-        source: std::io::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -197,7 +205,9 @@ impl Kinded for RegistryError {
     fn kind(&self) -> Kind {
         match self {
             // Docker answers 404 to a denied pull: the registry does not tell a private repository from none.
-            Self::AccessDenied { .. } | Self::ManifestUnknown { .. } | Self::NameUnknown { .. } => Kind::NotFound,
+            Self::AccessDenied { .. } | Self::ManifestUnknown { .. } | Self::NameUnknown { .. } => {
+                Kind::NotFound
+            }
             Self::Unauthorized { .. } => Kind::Denied,
             Self::Answer { status, .. } | Self::Status { status, .. } => match status {
                 400 | 413 | 416 | 422 => Kind::Invalid,
@@ -219,6 +229,105 @@ impl Kinded for RegistryError {
             | Self::Source { .. } => Kind::Internal,
         }
     }
+}
+
+/// Returns the error that an answer stands for, reading its body.
+pub(crate) async fn error_of(mut answer: Answer) -> RegistryError {
+    let status = answer.status.as_u16();
+    // Errors of OAuth in the header come before the document (RFC 6750, section 3.1).
+    let offered = challenges(&answer.headers);
+    let bearer = offered.iter().find(|challenge| challenge.scheme == "bearer");
+    if let Some(bearer) = bearer.filter(|_| (400..500).contains(&status)) {
+        let (code, usual) = match bearer.parameter("error") {
+            Some("insufficient_scope") => ("DENIED", "requested access to the resource is denied"),
+            Some("invalid_token") => ("UNAUTHORIZED", "authentication required"),
+            _ => ("", ""),
+        };
+        if !code.is_empty() {
+            let message = bearer
+                .parameter("error_description")
+                .map_or_else(|| usual.to_owned(), clean);
+            let code = code.to_owned();
+            return RegistryError::Answer {
+                status,
+                errors: vec![ApiError { code, message }],
+            };
+        }
+    }
+    // Whatever is wrong with the body, the status is known.
+    let body = answer.bytes(MAX_DOCUMENT, "error").await.unwrap_or_default();
+    let errors = parse(&body);
+    if !errors.is_empty() {
+        return RegistryError::Answer { status, errors };
+    }
+    let usual = match status {
+        401 => Some(("UNAUTHORIZED", "authentication required")),
+        403 => Some(("DENIED", "requested access to the resource is denied")),
+        429 => Some(("TOOMANYREQUESTS", "too many requests")),
+        _ => None,
+    };
+    match usual {
+        Some((code, message)) => RegistryError::Answer {
+            status,
+            errors: vec![ApiError {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            }],
+        },
+        None => RegistryError::Status {
+            status,
+            reason: answer.status.canonical_reason().unwrap_or("unknown"),
+        },
+    }
+}
+
+/// `{"errors": [{"code", "message", "detail"}]}`, or what token servers and Docker Hub say: `{"details"}`, `{"message"}`.
+#[derive(Default, Deserialize)]
+struct Document {
+    #[serde(default)]
+    errors: Option<Vec<Entry>>,
+    #[serde(default)]
+    details: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+fn parse(body: &[u8]) -> Vec<ApiError> {
+    let document: Document = serde_json::from_slice(body).unwrap_or_default();
+    let entries = document.errors.unwrap_or_default().into_iter().take(MAX_ERRORS);
+    let errors: Vec<_> = entries
+        .map(|entry| ApiError {
+            code: entry.code.map_or_else(
+                || "UNKNOWN".to_owned(),
+                |code| clean(&code).chars().take(128).collect(),
+            ),
+            message: entry.message.as_deref().map(clean).unwrap_or_default(),
+        })
+        .collect();
+    if !errors.is_empty() {
+        return errors;
+    }
+    let said = document.details.or(document.message);
+    said.map(|text| ApiError {
+        code: "UNKNOWN".to_owned(),
+        message: clean(&text),
+    })
+    .into_iter()
+    .collect()
+}
+
+/// Returns a registry's words fit for a terminal and a log: no control characters, at most 1,024 characters.
+fn clean(text: &str) -> String {
+    let shown = |character: char| if character.is_control() { ' ' } else { character };
+    text.chars().take(1024).map(shown).collect()
 }
 
 /// Joins entries as docker does: one alone, several below the word "errors".

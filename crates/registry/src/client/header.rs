@@ -9,9 +9,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
-const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
+const HTTP_DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 
 /// Returns a header's value, if it is there and is text.
 pub(crate) fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
@@ -32,7 +31,9 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Returns the first and the last byte and the total of `Content-Range: bytes 0-9/10` (RFC 9110, section 14.4).
 pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
-    let (range, total) = text(headers, CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+    let (range, total) = text(headers, CONTENT_RANGE)?
+        .strip_prefix("bytes ")?
+        .split_once('/')?;
     let (first, last) = bounds(range.trim())?;
     let total = match total.trim() {
         "*" => None,
@@ -82,7 +83,11 @@ fn next_of(value: &str) -> Option<String> {
         let is_next = parameters.split(';').any(|parameter| {
             parameter.split_once('=').is_some_and(|(name, value)| {
                 name.trim().eq_ignore_ascii_case("rel")
-                    && value.trim().trim_matches('"').split(' ').any(|word| word.eq_ignore_ascii_case("next"))
+                    && value
+                        .trim()
+                        .trim_matches('"')
+                        .split(' ')
+                        .any(|word| word.eq_ignore_ascii_case("next"))
             })
         });
         if is_next {
@@ -127,13 +132,25 @@ mod tests {
         assert_eq!(of("bytes 2-4/9"), Some((2, 4, Some(9))));
         assert_eq!(of("bytes 2-4/*"), Some((2, 4, None)));
         for value in [
-            "", "bytes", "bytes */9", "bytes 4-2/9", "bytes 2-9/9", "bytes -1-2/9", "bytes +1-2/9", "items 0-1/2",
-            "bytes 0-18446744073709551616/*", "bytes 0-1", "bytes 0-1/x",
+            "",
+            "bytes",
+            "bytes */9",
+            "bytes 4-2/9",
+            "bytes 2-9/9",
+            "bytes -1-2/9",
+            "bytes +1-2/9",
+            "items 0-1/2",
+            "bytes 0-18446744073709551616/*",
+            "bytes 0-1",
+            "bytes 0-1/x",
         ] {
             assert_eq!(of(value), None, "{value}");
         }
         let of = |value: &str| upload_offset(&headers(RANGE, value));
-        assert_eq!((of("0-9"), of("bytes=0-9"), of("0-0")), (Some(10), Some(10), Some(0)));
+        assert_eq!(
+            (of("0-9"), of("bytes=0-9"), of("0-0")),
+            (Some(10), Some(10), Some(0))
+        );
         for value in ["", "9", "1-9", "0--1", "-", "0-18446744073709551615", "0-x"] {
             assert_eq!(of(value), None, "{value}");
         }
@@ -142,8 +159,14 @@ mod tests {
     #[test]
     fn links_to_the_next_page() {
         let of = |value: &str| next_link(&headers(LINK, value));
-        assert_eq!(of("</v2/a/tags/list?last=b&n=2>; rel=\"next\"").as_deref(), Some("/v2/a/tags/list?last=b&n=2"));
-        assert_eq!(of("<x>; rel=prev, <y,;z>; title=a; REL=\"last next\"").as_deref(), Some("y,;z"));
+        assert_eq!(
+            of("</v2/a/tags/list?last=b&n=2>; rel=\"next\"").as_deref(),
+            Some("/v2/a/tags/list?last=b&n=2")
+        );
+        assert_eq!(
+            of("<x>; rel=prev, <y,;z>; title=a; REL=\"last next\"").as_deref(),
+            Some("y,;z")
+        );
         for value in ["", "<x", "x>; rel=next", "<x>", "<x>; rel=prev", "<x>; rel"] {
             assert_eq!(of(value), None, "{value}");
         }

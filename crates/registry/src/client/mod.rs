@@ -14,22 +14,44 @@
 //! * What has a digest is checked against it before it is returned; only the bytes of [`Repository::blob`] are checked
 //!   by the caller, who hashes them anyway while storing them.
 
-mod blob;
 mod config;
 mod credentials;
 mod error;
+mod repository;
+mod shared;
+
+mod blob;
+mod list;
 mod login;
 mod manifest;
-mod repository;
 mod search;
 mod upload;
 
+mod auth;
+mod challenge;
+mod connect;
+mod dns;
+mod endpoint;
+mod header;
+mod host;
+mod origin;
+mod proxy;
+mod tls;
+mod transport;
+
 pub use blob::{BlobBody, BlobRange};
-pub use config::{ClientConfig, Mirror, Proxies, Timeouts};
+pub use config::{ClientConfig, Mirror, Timeouts};
 pub use credentials::Credentials;
+pub use dns::NameSources;
 pub use error::{ApiError, RegistryError};
+pub use list::TagsPage;
 pub use login::Login;
 pub use manifest::{Fetched, ManifestHead, Target};
-pub use repository::{Access, Client, Repository, TagsPage};
+pub use proxy::Proxies;
+pub use repository::{Access, Repository};
 pub use search::SearchResult;
+pub use shared::Client;
 pub use upload::{BlobSource, ByteStream, Mount, Upload};
+
+#[cfg(test)]
+mod tests;

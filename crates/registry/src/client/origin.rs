@@ -200,12 +200,17 @@ mod tests {
     #[test]
     fn origins_are_strict() {
         let of = |text: &str| text.parse::<Uri>().ok().and_then(|uri| Origin::of(&uri));
-        assert_eq!(of("https://A.example/x").unwrap().to_string(), "https://a.example");
+        assert_eq!(
+            of("https://A.example/x").unwrap().to_string(),
+            "https://a.example"
+        );
         assert_eq!(of("http://a:80/").unwrap().to_string(), "http://a");
         assert_eq!(of("https://a:80/").unwrap().authority(), "a:80");
         assert_eq!(of("http://[::1]:5000/").unwrap().authority(), "[::1]:5000");
         assert_eq!(of("https://[::1]/").unwrap().host_and_port(), "[::1]:443");
-        assert!(of("http://127.9.9.9:1/").unwrap().is_loopback() && of("http://LOCALHOST").unwrap().is_loopback());
+        assert!(
+            of("http://127.9.9.9:1/").unwrap().is_loopback() && of("http://LOCALHOST").unwrap().is_loopback()
+        );
         assert!(!of("http://localhost.example.com").unwrap().is_loopback());
         for text in [
             "/x",
@@ -226,7 +231,9 @@ mod tests {
 
     #[test]
     fn locations_are_resolved() {
-        let base: Uri = "https://a.example:5000/v2/x/blobs/uploads/?digest=1".parse().unwrap();
+        let base: Uri = "https://a.example:5000/v2/x/blobs/uploads/?digest=1"
+            .parse()
+            .unwrap();
         for (location, uri) in [
             ("https://b/c?d=e", "https://b/c?d=e"),
             ("//b/c", "https://b/c"),
@@ -239,7 +246,15 @@ mod tests {
             assert_eq!(join(&base, location).unwrap().to_string(), uri, "{location}");
         }
         let long = format!("/{}", "a".repeat(MAX_URL));
-        for location in ["", "ftp://a/", "https://u:p@b/", "https:///x", "/a b", "/a\u{7f}\n", &long] {
+        for location in [
+            "",
+            "ftp://a/",
+            "https://u:p@b/",
+            "https:///x",
+            "/a b",
+            "/a\u{7f}\n",
+            &long,
+        ] {
             assert_eq!(join(&base, location), None, "{location}");
         }
     }

@@ -88,8 +88,10 @@ pub(crate) fn in_network(network: &str, address: IpAddr) -> Option<bool> {
     let (base, bits) = network.split_once('/')?;
     let bits: u32 = bits.parse().ok()?;
     let base: IpAddr = base.parse().ok()?;
-    let (base, address, width) = match (base, address) {
-        (IpAddr::V4(base), IpAddr::V4(address)) => (u128::from(base.to_bits()), u128::from(address.to_bits()), 32),
+    let (base, address, width): (u128, u128, u32) = match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => {
+            (u128::from(base.to_bits()), u128::from(address.to_bits()), 32)
+        }
         (IpAddr::V6(base), IpAddr::V6(address)) => (base.to_bits(), address.to_bits(), 128),
         _ => return Some(false),
     };
@@ -110,7 +112,9 @@ fn matches(entry: &str, origin: &Origin) -> bool {
     }
     let entry = entry.to_ascii_lowercase();
     let (host, port) = match entry.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':') => {
+        Some((host, port))
+            if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':') =>
+        {
             (host, Some(port))
         }
         _ => (entry.as_str(), None),
@@ -118,13 +122,19 @@ fn matches(entry: &str, origin: &Origin) -> bool {
     if port.is_some_and(|port| port.parse() != Ok(origin.port)) {
         return false;
     }
-    let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host);
+    let host = host
+        .strip_prefix('*')
+        .filter(|rest| rest.starts_with('.'))
+        .unwrap_or(host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.strip_prefix('.') {
         Some(_) => origin.host.ends_with(host),
         None => {
             origin.host == host
-                || origin.host.strip_suffix(host).is_some_and(|rest| rest.ends_with('.') && origin.address().is_none())
+                || origin
+                    .host
+                    .strip_suffix(host)
+                    .is_some_and(|rest| rest.ends_with('.') && origin.address().is_none())
         }
     }
 }
@@ -145,7 +155,9 @@ fn parse(url: &str) -> Result<Proxy, RegistryError> {
         Some((user, authority)) => (Some(user), authority),
         None => (None, rest),
     };
-    let authority: Uri = format!("http://{authority}/").parse().map_err(|_invalid| config("no host"))?;
+    let authority: Uri = format!("http://{authority}/")
+        .parse()
+        .map_err(|_invalid| config("no host"))?;
     let authority = authority.authority().ok_or_else(|| config("no host"))?;
     let origin = Origin::parse(tls, authority.as_str()).ok_or_else(|| config("no host"))?;
     let authorization = user.map(|user| {
@@ -153,7 +165,10 @@ fn parse(url: &str) -> Result<Proxy, RegistryError> {
         let text = format!("{}:{}", decode(name), decode(password));
         Secret::new(format!("Basic {}", base::base64::encode(text.as_bytes())))
     });
-    Ok(Proxy { origin, authorization })
+    Ok(Proxy {
+        origin,
+        authorization,
+    })
 }
 
 fn decode(text: &str) -> String {
@@ -161,7 +176,9 @@ fn decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match hex.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(value) if byte == b'%' => {
                 decoded.push(value);
@@ -195,7 +212,10 @@ mod tests {
         let proxies = proxies("");
         let of = |tls, host| proxies.of(&Origin::parse(tls, host).unwrap()).unwrap();
         let http = of(false, "reg.test").unwrap();
-        assert_eq!((http.origin.to_string().as_str(), http.authorization.is_none()), ("http://proxy:3128", true));
+        assert_eq!(
+            (http.origin.to_string().as_str(), http.authorization.is_none()),
+            ("http://proxy:3128", true)
+        );
         let https = of(true, "reg.test").unwrap();
         assert_eq!(https.origin.to_string(), "https://[::5]");
         let expected = format!("Basic {}", base::base64::encode(b"u@x:p:w"));
@@ -227,16 +247,28 @@ mod tests {
             ("", "reg.test", false),
         ] {
             let origin = Origin::parse(true, host).unwrap();
-            assert_eq!(proxies(none).of(&origin).unwrap().is_none(), direct, "{none} {host}");
+            assert_eq!(
+                proxies(none).of(&origin).unwrap().is_none(),
+                direct,
+                "{none} {host}"
+            );
         }
     }
 
     #[test]
     fn wrong_urls_are_refused_and_not_shown() {
-        for url in ["socks5://hunter2", "http://", "http://hunter2:x@", "http://a:hunter2"] {
+        for url in [
+            "socks5://hunter2",
+            "http://",
+            "http://hunter2:x@",
+            "http://a:hunter2",
+        ] {
             let proxies = Proxies::from_variables(|name| (name == "HTTP_PROXY").then(|| url.to_owned()));
             let error = proxies.check().unwrap_err().to_string();
-            assert!(error.starts_with("invalid proxy URL") && !error.contains("hunter2"), "{error}");
+            assert!(
+                error.starts_with("invalid proxy URL") && !error.contains("hunter2"),
+                "{error}"
+            );
         }
     }
 }

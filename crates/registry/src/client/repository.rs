@@ -1,12 +1,14 @@
-//! The client and its view of one repository.
+//! One repository, on its registry and the mirrors of that.
 
-use oci::{Digest, Reference};
+use std::sync::Arc;
 
-use super::{ClientConfig, Credentials, RegistryError};
+use http::StatusCode;
+use oci::Reference;
 
-/// Speaks to registries. Cheap to clone; clones share connections and what was learned of registries.
-#[derive(Clone, Debug)]
-pub struct Client {}
+use super::RegistryError;
+use super::auth::Authenticator;
+use super::endpoint::{Endpoint, Want};
+use super::transport::Answer;
 
 /// What is to be done with a repository: the rights that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,52 +23,75 @@ pub enum Access {
 
 /// One repository of one registry, with credentials. Cheap to clone; clones share their tokens.
 #[derive(Clone, Debug)]
-pub struct Repository {}
-
-/// One page of a list of tags.
-#[derive(Clone, Debug)]
-pub struct TagsPage {
-    /// The tags, in the registry's order.
-    pub tags: Vec<String>,
-    /// The last tag to ask from for the next page, if there is one.
-    pub next: Option<String>,
+pub struct Repository {
+    inner: Arc<Inner>,
 }
 
-impl Client {
-    /// Returns a client. Fails if a setting is wrong; nothing is sent.
-    pub fn new(config: ClientConfig) -> Result<Self, RegistryError> {
-        todo!("{config:?}")
-    }
-
-    /// Returns the calls on the repository that `reference` names (its tag and digest do not count). Nothing is sent.
-    pub fn repository(&self, reference: &Reference, credentials: Credentials, access: Access) -> Repository {
-        todo!("{reference} {credentials:?} {access:?}")
-    }
+#[derive(Debug)]
+struct Inner {
+    reference: Reference,
+    mirrors: Vec<Endpoint>,
+    registry: Endpoint,
 }
 
 impl Repository {
-    /// Returns the same repository, with tokens that allow mounting blobs from `paths` too.
+    pub(crate) fn new(reference: Reference, mirrors: Vec<Endpoint>, registry: Endpoint) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                reference,
+                mirrors,
+                registry,
+            }),
+        }
+    }
+
+    /// Returns the same repository, with tokens that allow mounting blobs from the repositories `paths` too.
     pub fn mounting_from(&self, paths: &[String]) -> Self {
-        todo!("{paths:?}")
+        let registry = self.registry();
+        let mut scopes = registry.auth.scopes().to_vec();
+        scopes.extend(paths.iter().map(|path| format!("repository:{path}:pull")));
+        scopes.dedup();
+        let auth = Authenticator::new(registry.auth.credentials().clone(), scopes);
+        Self::new(self.inner.reference.clone(), Vec::new(), registry.with(auth))
     }
 
-    /// Returns all tags, at most 100,000, following pages.
-    pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
-        todo!()
+    /// Returns the repository's path on its registry: `library/debian`.
+    pub fn path(&self) -> &str {
+        self.inner.reference.path()
     }
 
-    /// Returns up to `count` tags after `last`.
-    pub async fn tags_page(&self, count: u32, last: Option<&str>) -> Result<TagsPage, RegistryError> {
-        todo!("{count} {last:?}")
+    /// Returns the name that this repository was asked for by.
+    pub fn reference(&self) -> &Reference {
+        &self.inner.reference
     }
 
-    /// Returns the manifests that refer to `digest`, of one artifact type or all; by the referrers API or, on
-    /// registries without it, by the tag that stands for it.
-    pub async fn referrers(
+    /// Returns the registry itself.
+    pub(crate) fn registry(&self) -> &Endpoint {
+        &self.inner.registry
+    }
+
+    /// Returns the mirrors to ask first.
+    pub(crate) fn mirrors(&self) -> &[Endpoint] {
+        &self.inner.mirrors
+    }
+
+    /// Returns the first good answer to a reading request: of a mirror, or else of the registry, whose error counts.
+    pub(crate) async fn read<'a>(
         &self,
-        digest: &Digest,
-        artifact_type: Option<&str>,
-    ) -> Result<Vec<oci::image::Descriptor>, RegistryError> {
-        todo!("{digest} {artifact_type:?}")
+        want: impl Fn() -> Want<'a>,
+        good: &[StatusCode],
+    ) -> Result<Answer, RegistryError> {
+        for mirror in self.mirrors() {
+            match mirror.expect(want(), good).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => note_mirror(mirror, &error),
+            }
+        }
+        self.registry().expect(want(), good).await
     }
+}
+
+/// Writes down that a mirror was of no use; the next one or the registry is asked.
+pub(crate) fn note_mirror(mirror: &Endpoint, error: &RegistryError) {
+    tracing::warn!(mirror = mirror.authority(), error = %base::error::chain(error), "mirror not used");
 }

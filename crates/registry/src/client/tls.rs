@@ -15,8 +15,19 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 
 use super::origin::Origin;
 
-/// Largest certificate or key file, in bytes.
-const MAX_FILE: u64 = 1 << 20;
+/// Largest file of certificates or a key, in bytes: bundles have some hundred thousand.
+const MAX_FILE: u64 = 8 << 20;
+/// The bundles of Debian, Fedora, openSUSE, OpenELEC, CentOS and Alpine.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Most files of a directory of authorities.
+const MAX_AUTHORITIES: usize = 4096;
 /// Most files of one registry.
 const MAX_FILES: usize = 256;
 
@@ -65,7 +76,12 @@ impl Trust {
     /// Returns how to speak TLS to `origin`. Reads files: not for an async thread.
     ///
     /// Files of `certs.d` are read for every new connection, so a changed certificate needs no restart.
-    pub(crate) fn config(&self, certs_dirs: &[PathBuf], origin: &Origin, check: Check) -> Result<Arc<ClientConfig>, TlsError> {
+    pub(crate) fn config(
+        &self,
+        certs_dirs: &[PathBuf],
+        origin: &Origin,
+        check: Check,
+    ) -> Result<Arc<ClientConfig>, TlsError> {
         let own = OwnFiles::read(certs_dirs, origin)?;
         if own.is_empty() && check == Check::Full {
             if let Some(plain) = self.plain.get() {
@@ -85,16 +101,42 @@ impl Trust {
     }
 
     fn roots(&self) -> &RootCertStore {
-        self.roots.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            let found = rustls_native_certs::load_native_certs();
-            for error in &found.errors {
-                tracing::debug!(%error, "authorities of this host not read");
-            }
-            let (_added, _unusable) = roots.add_parsable_certificates(found.certs);
-            roots
-        })
+        self.roots
+            .get_or_init(|| authorities_of_host(|name| std::env::var_os(name).map(PathBuf::from)))
     }
+}
+
+/// Returns the authorities that this host trusts, from the places where Go, and so docker, looks: a file that
+/// `SSL_CERT_FILE` names or the first bundle of a distribution that is there; a directory that `SSL_CERT_DIR` names.
+fn authorities_of_host(variable: impl Fn(&str) -> Option<PathBuf>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let mut add = |path: &Path| {
+        // A host with a broken bundle has fewer authorities, which the handshake then tells.
+        let found = read(path).map(|bytes| {
+            let parsed: Vec<_> = CertificateDer::pem_slice_iter(&bytes).flatten().collect();
+            roots.add_parsable_certificates(parsed).0
+        });
+        match found {
+            Ok(added) => added > 0,
+            Err(error) => {
+                tracing::debug!(error = %base::error::chain(&error), "authorities of this host not read");
+                false
+            }
+        }
+    };
+    let named = (variable("SSL_CERT_FILE"), variable("SSL_CERT_DIR"));
+    match &named {
+        (Some(file), _) => drop(add(file)),
+        (None, Some(_)) => {}
+        (None, None) => drop(BUNDLES.iter().any(|path| add(Path::new(path)))),
+    }
+    if let (_, Some(directory)) = &named {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        for entry in entries.take(MAX_AUTHORITIES) {
+            add(&entry.path());
+        }
+    }
+    roots
 }
 
 /// Returns the one provider of cryptography of this program.
@@ -112,14 +154,18 @@ pub(crate) fn describe(error: &std::io::Error, origin: &Origin) -> String {
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             return "http: server gave HTTP response to HTTPS client".to_owned();
         }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => "certificate signed by unknown authority".to_owned(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "certificate signed by unknown authority".to_owned()
+        }
         Error::InvalidCertificate(
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
         ) => "certificate has expired or is not yet valid".to_owned(),
-        Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => {
             format!("certificate is not valid for {}", origin.host)
         }
         other => return format!("tls: {other}"),
@@ -151,7 +197,10 @@ impl OwnFiles {
         if origin.authority() != names[0] {
             names.push(origin.authority());
         }
-        for directory in certs_dirs.iter().flat_map(|base| names.iter().map(|name| base.join(name))) {
+        for directory in certs_dirs
+            .iter()
+            .flat_map(|base| names.iter().map(|name| base.join(name)))
+        {
             own.add(&directory)?;
         }
         Ok(own)
@@ -176,8 +225,11 @@ impl OwnFiles {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => {
                     let certificates = certificates(path)?;
-                    self.authorities
-                        .extend(certificates.into_iter().map(|certificate| (path.clone(), certificate)));
+                    self.authorities.extend(
+                        certificates
+                            .into_iter()
+                            .map(|certificate| (path.clone(), certificate)),
+                    );
                 }
                 Some("cert") => {
                     let key = path.with_extension("key");
@@ -296,5 +348,42 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::registry::Authority;
+
+    use super::*;
+
+    #[test]
+    fn the_host_names_its_authorities() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (Authority::new().unwrap(), Authority::new().unwrap());
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::io::Write::write_all(
+                &mut base::file::create_new(&path, 0o600).unwrap(),
+                text.as_bytes(),
+            )
+            .unwrap();
+            path
+        };
+        let bundle = write("bundle", &format!("# two\n{}{}", one.pem(), two.pem()));
+        write(
+            "noise",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        );
+        let count = |file: Option<&Path>, all: Option<&Path>| {
+            let of = |name: &str| match name {
+                "SSL_CERT_FILE" => file.map(Path::to_owned),
+                _ => all.map(Path::to_owned),
+            };
+            authorities_of_host(of).len()
+        };
+        assert_eq!(count(Some(&bundle), None), 2);
+        assert_eq!(count(None, Some(directory.path())), 2);
+        assert_eq!(count(Some(Path::new("/nonexistent")), None), 0);
     }
 }

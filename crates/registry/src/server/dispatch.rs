@@ -27,7 +27,11 @@ pub(crate) async fn answer(
 ) -> Response<Body> {
     let start = Instant::now();
     let method = request.method().clone();
-    let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("", |target| target.as_str())
+        .to_owned();
     let agent = request
         .headers()
         .get(USER_AGENT)
@@ -48,7 +52,10 @@ pub(crate) async fn answer(
     response.headers_mut().insert(API_VERSION, version);
     if method == Method::HEAD {
         let length = response.body().size_hint().exact().unwrap_or(0);
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+        response
+            .headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert(length.into());
         *response.body_mut() = Body::Empty;
     }
     let size = response.body().size_hint().exact().unwrap_or(0);
@@ -159,7 +166,10 @@ fn check_mode(shared: &Shared, route: &Route, method: &Method) -> Result<(), Fau
         return Ok(());
     }
     if shared.cache.is_some() {
-        return Err(Fault::because(Code::Unsupported, "this registry is a cache of another"));
+        return Err(Fault::because(
+            Code::Unsupported,
+            "this registry is a cache of another",
+        ));
     }
     if shared.mode == Mode::ReadOnly {
         return Err(Fault::because(Code::Unsupported, "this registry is read-only"));
@@ -180,7 +190,9 @@ async fn dispatch(call: Call, route: Route, method: Method) -> Result<Response<B
         (Route::Tags { name }, _) => listing::tags(call, name).await,
         (Route::Referrers { name, digest }, _) => listing::referrers(call, name, digest).await,
         (Route::Manifest { name, reference }, Method::PUT) => manifest::put(call, name, reference).await,
-        (Route::Manifest { name, reference }, Method::DELETE) => manifest::remove(call, name, reference).await,
+        (Route::Manifest { name, reference }, Method::DELETE) => {
+            manifest::remove(call, name, reference).await
+        }
         (Route::Manifest { name, reference }, _) => manifest::get(call, name, reference).await,
         (Route::Blob { name, digest }, Method::DELETE) => blob::remove(call, name, digest).await,
         (Route::Blob { name, digest }, _) => blob::get(call, name, digest).await,
@@ -193,5 +205,9 @@ async fn dispatch(call: Call, route: Route, method: Method) -> Result<Response<B
 }
 
 fn not_found() -> Response<Body> {
-    reply::typed(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n".into())
+    reply::typed(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        "404 page not found\n".into(),
+    )
 }

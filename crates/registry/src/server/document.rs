@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use db::{Child, ManifestRow};
 use oci::Digest;
-use oci::media_type::{DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, is_index, is_manifest};
+use oci::media_type::{
+    DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, OCI_INDEX, OCI_MANIFEST, is_index, is_manifest,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -74,7 +76,9 @@ pub(crate) fn read(content_type: Option<&str>, bytes: &[u8], digest: &Digest) ->
         .filter(|text| !text.is_empty());
     let media_type = match (content_type, raw.media_type.as_deref()) {
         (Some(sent), Some(own)) if sent != own => {
-            return Err(invalid(format!("it is sent as \"{sent}\" and says that it is \"{own}\"")));
+            return Err(invalid(format!(
+                "it is sent as \"{sent}\" and says that it is \"{own}\""
+            )));
         }
         (Some(sent), _) => sent.to_owned(),
         (None, Some(own)) => own.to_owned(),
@@ -83,7 +87,11 @@ pub(crate) fn read(content_type: Option<&str>, bytes: &[u8], digest: &Digest) ->
     if raw.schema_one.is_some() || raw.schema_version != 2 {
         return Err(invalid(format!(
             "schema version {} is not supported",
-            if raw.schema_one.is_some() { 1 } else { raw.schema_version }
+            if raw.schema_one.is_some() {
+                1
+            } else {
+                raw.schema_version
+            }
         )));
     }
     let both = || invalid("it is a manifest and an index at once".to_owned());
@@ -182,12 +190,20 @@ mod tests {
             "subject": descriptor(OCI_MANIFEST), "annotations": { "a": "b" }
         });
         let document = read_json(Some(OCI_MANIFEST), &image).unwrap();
-        let needed: Vec<bool> = document.children().iter().map(|child| child.is_required).collect();
+        let needed: Vec<bool> = document
+            .children()
+            .iter()
+            .map(|child| child.is_required)
+            .collect();
         assert_eq!(needed, [true, true, false]);
-        assert_eq!(document.row.artifact_type.as_deref(), Some("application/x.config"));
+        assert_eq!(
+            document.row.artifact_type.as_deref(),
+            Some("application/x.config")
+        );
         assert_eq!(document.row.annotations.as_deref(), Some(r#"{"a":"b"}"#));
         assert!(document.row.subject.is_some());
-        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(OCI_MANIFEST)] });
+        let index =
+            json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor(OCI_MANIFEST)] });
         assert!(read_json(None, &index).unwrap().children()[0].is_manifest);
     }
 
@@ -203,15 +219,44 @@ mod tests {
         for (what, content_type, document) in [
             ("both", OCI_MANIFEST, with("manifests", json!([]))),
             ("index with layers", OCI_INDEX, with("manifests", json!([]))),
-            ("another type", OCI_MANIFEST, with("mediaType", json!(DOCKER_MANIFEST))),
+            (
+                "another type",
+                OCI_MANIFEST,
+                with("mediaType", json!(DOCKER_MANIFEST)),
+            ),
             ("schema 1", OCI_MANIFEST, with("schemaVersion", json!(1))),
             ("schema 1 layers", OCI_MANIFEST, with("fsLayers", json!([]))),
-            ("no config", OCI_MANIFEST, json!({ "schemaVersion": 2, "layers": [] })),
+            (
+                "no config",
+                OCI_MANIFEST,
+                json!({ "schemaVersion": 2, "layers": [] }),
+            ),
             ("no manifests", OCI_INDEX, json!({ "schemaVersion": 2 })),
             ("unknown type", "application/json", image.clone()),
-            ("negative size", OCI_MANIFEST, with("layers", json!([{ "mediaType": "x", "digest": Digest::sha256(b""), "size": -1 }]))),
-            ("path as digest", OCI_MANIFEST, with("layers", json!([{ "mediaType": "x", "digest": "sha256:../../x", "size": 1 }]))),
-            ("sha512", OCI_MANIFEST, with("layers", json!([{ "mediaType": "x", "digest": format!("sha512:{}", "0".repeat(128)), "size": 1 }]))),
+            (
+                "negative size",
+                OCI_MANIFEST,
+                with(
+                    "layers",
+                    json!([{ "mediaType": "x", "digest": Digest::sha256(b""), "size": -1 }]),
+                ),
+            ),
+            (
+                "path as digest",
+                OCI_MANIFEST,
+                with(
+                    "layers",
+                    json!([{ "mediaType": "x", "digest": "sha256:../../x", "size": 1 }]),
+                ),
+            ),
+            (
+                "sha512",
+                OCI_MANIFEST,
+                with(
+                    "layers",
+                    json!([{ "mediaType": "x", "digest": format!("sha512:{}", "0".repeat(128)), "size": 1 }]),
+                ),
+            ),
             ("a list", OCI_MANIFEST, json!([])),
         ] {
             assert!(read_json(Some(content_type), &document).is_err(), "{what}");

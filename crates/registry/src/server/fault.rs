@@ -24,7 +24,6 @@ pub(crate) enum Code {
     SizeInvalid,
     TagInvalid,
     Unauthorized,
-    Denied,
     Unsupported,
     TooManyRequests,
     Unavailable,
@@ -38,10 +37,7 @@ impl Code {
             Self::BlobUnknown => ("BLOB_UNKNOWN", "blob unknown to registry"),
             Self::BlobUploadInvalid => ("BLOB_UPLOAD_INVALID", "blob upload invalid"),
             Self::BlobUploadUnknown => ("BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry"),
-            Self::DigestInvalid => (
-                "DIGEST_INVALID",
-                "provided digest did not match uploaded content",
-            ),
+            Self::DigestInvalid => ("DIGEST_INVALID", "provided digest did not match uploaded content"),
             Self::ManifestBlobUnknown => ("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"),
             Self::ManifestInvalid => ("MANIFEST_INVALID", "manifest invalid"),
             Self::ManifestUnknown => ("MANIFEST_UNKNOWN", "manifest unknown"),
@@ -51,13 +47,9 @@ impl Code {
                 ("PAGINATION_NUMBER_INVALID", "invalid number of results requested")
             }
             Self::RangeInvalid => ("RANGE_INVALID", "invalid content range"),
-            Self::SizeInvalid => (
-                "SIZE_INVALID",
-                "provided length did not match content length",
-            ),
+            Self::SizeInvalid => ("SIZE_INVALID", "provided length did not match content length"),
             Self::TagInvalid => ("TAG_INVALID", "manifest tag did not match URI"),
             Self::Unauthorized => ("UNAUTHORIZED", "authentication required"),
-            Self::Denied => ("DENIED", "requested access to the resource is denied"),
             Self::Unsupported => ("UNSUPPORTED", "The operation is unsupported."),
             Self::TooManyRequests => ("TOOMANYREQUESTS", "too many requests"),
             Self::Unavailable => ("UNAVAILABLE", "service unavailable"),
@@ -67,10 +59,9 @@ impl Code {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::BlobUnknown
-            | Self::BlobUploadUnknown
-            | Self::ManifestUnknown
-            | Self::NameUnknown => StatusCode::NOT_FOUND,
+            Self::BlobUnknown | Self::BlobUploadUnknown | Self::ManifestUnknown | Self::NameUnknown => {
+                StatusCode::NOT_FOUND
+            }
             Self::BlobUploadInvalid
             | Self::DigestInvalid
             | Self::ManifestBlobUnknown
@@ -81,7 +72,6 @@ impl Code {
             | Self::TagInvalid => StatusCode::BAD_REQUEST,
             Self::RangeInvalid => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Denied => StatusCode::FORBIDDEN,
             Self::Unsupported => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

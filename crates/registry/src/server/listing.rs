@@ -80,9 +80,9 @@ fn page(query: &Query) -> Result<(u32, String), Fault> {
     let count = match query.get("n") {
         None | Some("") => PAGE,
         // What does not fit into 64 bits is as good as the most that is given.
-        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            text.parse::<u64>().map_or(PAGE, |count| u32::try_from(count).unwrap_or(PAGE).min(PAGE))
-        }
+        Some(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text
+            .parse::<u64>()
+            .map_or(PAGE, |count| u32::try_from(count).unwrap_or(PAGE).min(PAGE)),
         Some(text) => {
             return Err(Fault::with_detail(
                 Code::PaginationNumberInvalid,
@@ -104,12 +104,20 @@ fn cut(mut entries: Vec<String>, count: u32) -> (Vec<String>, bool) {
 fn link(response: &mut Response<Body>, path: &str, count: u32, last: Option<&String>) {
     // Names and tags have no character that a query must escape, but for the slash, which it need not.
     let last = last.map_or("", String::as_str);
-    reply::set(response, LINK, &format!("<{path}?last={last}&n={count}>; rel=\"next\""));
+    reply::set(
+        response,
+        LINK,
+        &format!("<{path}?last={last}&n={count}>; rel=\"next\""),
+    );
 }
 
 /// `GET /v2/<name>/referrers/<digest>`
 pub(crate) async fn referrers(call: Call, name: String, digest: Digest) -> Result<Response<Body>, Fault> {
-    let kind = call.query.get("artifactType").filter(|kind| !kind.is_empty()).map(str::to_owned);
+    let kind = call
+        .query
+        .get("artifactType")
+        .filter(|kind| !kind.is_empty())
+        .map(str::to_owned);
     let after = call.query.get("last").unwrap_or_default().to_owned();
     let shared = Arc::clone(&call.shared);
     let fetched = match &shared.cache {
@@ -141,11 +149,23 @@ pub(crate) async fn referrers(call: Call, name: String, digest: Digest) -> Resul
         reply::set(&mut response, FILTERS_APPLIED, "artifactType");
         if let Some(next) = next {
             // A plus in a query is a space to others.
-            let kind = kind.replace('%', "%25").replace('+', "%2B").replace('&', "%26").replace(['<', '>', '"', ' '], "");
-            reply::set(&mut response, LINK, &format!("<{path}?artifactType={kind}&last={next}>; rel=\"next\""));
+            let kind = kind
+                .replace('%', "%25")
+                .replace('+', "%2B")
+                .replace('&', "%26")
+                .replace(['<', '>', '"', ' '], "");
+            reply::set(
+                &mut response,
+                LINK,
+                &format!("<{path}?artifactType={kind}&last={next}>; rel=\"next\""),
+            );
         }
     } else if let Some(next) = next {
-        reply::set(&mut response, LINK, &format!("<{path}?last={next}>; rel=\"next\""));
+        reply::set(
+            &mut response,
+            LINK,
+            &format!("<{path}?last={next}>; rel=\"next\""),
+        );
     }
     Ok(response)
 }
@@ -160,7 +180,10 @@ fn referrers_page(rows: &[db::ManifestRow]) -> (Vec<Value>, Option<String>) {
         if let Some(kind) = &row.artifact_type {
             descriptor["artifactType"] = json!(kind);
         }
-        let annotations = row.annotations.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        let annotations = row
+            .annotations
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
         if let Some(annotations @ Value::Object(_)) = annotations {
             descriptor["annotations"] = annotations;
         }
@@ -217,7 +240,9 @@ pub(crate) fn old_ping() -> Response<Body> {
         ("x-docker-registry-standalone", "true"),
     ] {
         let name = HeaderName::from_static(name);
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }

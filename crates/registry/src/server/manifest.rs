@@ -78,7 +78,9 @@ pub(crate) fn find(store: &Store, name: &str, reference: &Reference) -> Result<M
     // Checked against its digest each time: a damaged disk must not hand out another image.
     let bytes = match store.content.read_document(&digest, limit) {
         Err(content::BlobError::Missing { .. }) => {
-            return Err(Fault::internal_text(format!("the file of manifest {digest} is missing")));
+            return Err(Fault::internal_text(format!(
+                "the file of manifest {digest} is missing"
+            )));
         }
         read => read?,
     };

@@ -55,7 +55,9 @@ pub(crate) fn requested(header: Option<&str>, size: u64) -> Part {
 /// behind, as some clients write it. Returns the first byte and the number of bytes.
 pub(crate) fn chunk(header: &str) -> Option<(u64, u64)> {
     let text = header.trim();
-    let text = text.strip_prefix("bytes").map_or(text, |rest| rest.trim_start_matches(['=', ' ']));
+    let text = text
+        .strip_prefix("bytes")
+        .map_or(text, |rest| rest.trim_start_matches(['=', ' ']));
     let text = text.split_once('/').map_or(text, |(range, _total)| range);
     let (first, last) = text.split_once('-')?;
     let number = |text: &str| -> Option<u64> {

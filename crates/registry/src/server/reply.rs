@@ -58,7 +58,9 @@ impl hyper::body::Body for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::File(file) => file.poll_piece(context).map(|piece| piece.map(|read| read.map(Frame::data))),
+            Self::File(file) => file
+                .poll_piece(context)
+                .map(|piece| piece.map(|read| read.map(Frame::data))),
             Self::Stream { pieces, left } => pieces.as_mut().poll_next(context).map(|piece| {
                 let piece = piece?;
                 if let Ok(piece) = &piece {

@@ -152,7 +152,9 @@ fn lock(root: &Path) -> Result<File, StoreError> {
         .map_err(|error| FileError::new("open", &path, error))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse { root: root.to_owned() }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse {
+            root: root.to_owned(),
+        }),
         Err(errno) => Err(FileError::new("lock", &path, errno.into()).into()),
     }
 }

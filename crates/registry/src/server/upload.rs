@@ -45,7 +45,7 @@ const TURN: Duration = Duration::from_secs(10);
 const OPEN_LIMIT: usize = 256;
 
 /// How many uploads there may be at a time.
-const UPLOAD_LIMIT: usize = 10_000;
+const UPLOAD_LIMIT: u64 = 10_000;
 
 /// How long an upload that nobody finishes is kept.
 const KEEP: i64 = 7 * 24 * 3600;
@@ -78,6 +78,11 @@ impl Uploads {
             sessions: Mutex::default(),
             limit,
         }
+    }
+
+    /// Returns the largest blob that is taken.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Waits until no other request works on the upload.
@@ -127,7 +132,9 @@ pub(crate) async fn begin(call: Call, name: String) -> Result<Response<Body>, Fa
     let digest = call.query.get("digest").map(route::digest).transpose()?;
     let id = {
         let name = name.clone();
-        call.shared.blocking(move |shared| start(&shared.store, &name)).await?
+        call.shared
+            .blocking(move |shared| start(&shared.store, &name))
+            .await?
     };
     let Some(digest) = digest else {
         let mut response = status(StatusCode::ACCEPTED, &name, &id, 0);
@@ -143,12 +150,7 @@ pub(crate) async fn begin(call: Call, name: String) -> Result<Response<Body>, Fa
     Ok(created(&name, &digest))
 }
 
-async fn mount(
-    call: &Call,
-    name: &str,
-    from: &str,
-    digest: Digest,
-) -> Result<Option<Response<Body>>, Fault> {
+async fn mount(call: &Call, name: &str, from: &str, digest: Digest) -> Result<Option<Response<Body>>, Fault> {
     let (to, source, wanted) = (name.to_owned(), from.to_owned(), digest.clone());
     let mounted = call
         .shared
@@ -172,8 +174,7 @@ async fn mount(
 
 /// Makes an upload and returns its id.
 fn start(store: &Store, name: &str) -> Result<String, Fault> {
-    let begun = store.rows.uploads(i64::MAX)?.len();
-    if begun >= UPLOAD_LIMIT {
+    if store.rows.upload_count()? >= UPLOAD_LIMIT {
         return Err(busy("too many uploads have begun"));
     }
     let id = base::id::random_hex::<16>()
@@ -202,7 +203,10 @@ pub(crate) async fn show(call: Call, name: String, id: String) -> Result<Respons
 /// `PATCH`: takes a chunk, or all of the blob.
 pub(crate) async fn append(call: Call, name: String, id: String) -> Result<Response<Body>, Fault> {
     let Call {
-        shared, headers, body, ..
+        shared,
+        headers,
+        body,
+        ..
     } = call;
     let mut turn = join(&shared, &name, &id).await?;
     let announced = announced(&headers, &turn, &name, &id)?;
@@ -216,10 +220,15 @@ pub(crate) async fn append(call: Call, name: String, id: String) -> Result<Respo
 /// `PUT`: takes the last chunk, if there is one, and makes the upload a blob.
 pub(crate) async fn complete(call: Call, name: String, id: String) -> Result<Response<Body>, Fault> {
     let Some(digest) = call.query.get("digest") else {
-        return Err(Fault::because(Code::DigestInvalid, "the parameter \"digest\" is missing"));
+        return Err(Fault::because(
+            Code::DigestInvalid,
+            "the parameter \"digest\" is missing",
+        ));
     };
     let digest = route::digest(digest)?;
-    finish(call, &name, &id, &digest).await.map_err(|(_, fault)| fault)?;
+    finish(call, &name, &id, &digest)
+        .await
+        .map_err(|(_, fault)| fault)?;
     Ok(created(&name, &digest))
 }
 
@@ -227,7 +236,9 @@ pub(crate) async fn complete(call: Call, name: String, id: String) -> Result<Res
 pub(crate) async fn cancel(call: Call, name: String, id: String) -> Result<Response<Body>, Fault> {
     drop(join(&call.shared, &name, &id).await?);
     give_up(&call.shared, &id).await?;
-    call.shared.log.line(format_args!("gave up upload {id} in {name}"));
+    call.shared
+        .log
+        .line(format_args!("gave up upload {id} in {name}"));
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
@@ -458,7 +469,10 @@ async fn cut(shared: &Arc<Shared>, turn: &mut Turn, id: &str, size: u64) -> Resu
 /// Takes the rest of a blob, checks it and makes it one of the repository's.
 async fn finish(call: Call, name: &str, id: &str, digest: &Digest) -> Result<(), (Arc<Shared>, Fault)> {
     let Call {
-        shared, headers, body, ..
+        shared,
+        headers,
+        body,
+        ..
     } = call;
     let done = async {
         let mut turn = join(&shared, name, id).await?;
@@ -515,9 +529,12 @@ fn store_blob(
         ));
     }
     failpoint::reached("upload.verified");
-    file.sync_all().map_err(|error| FileError::new("sync", &path, error))?;
+    file.sync_all()
+        .map_err(|error| FileError::new("sync", &path, error))?;
     failpoint::reached("upload.synced");
-    store.rows.add_blob(name, digest.as_str(), size, Some(id), now())?;
+    store
+        .rows
+        .add_blob(name, digest.as_str(), size, Some(id), now())?;
     failpoint::reached("upload.recorded");
     show_blob(store, &path, &digest)?;
     failpoint::reached("upload.shown");
@@ -558,7 +575,8 @@ fn received(size: u64) -> String {
     format!("0-{}", size.saturating_sub(1))
 }
 
-/// Removes uploads that nobody has sent to for a week, and with `is_start` files that no row names.
+/// Removes uploads that nobody has sent to for a week, and with `is_start`, before anything is served, files that no
+/// row names.
 pub(crate) fn sweep(store: &Store, uploads: &Uploads, is_start: bool) -> Result<usize, Fault> {
     let oldest = now() - KEEP;
     let mut removed = 0;

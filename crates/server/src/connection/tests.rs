@@ -58,11 +58,9 @@ impl Service for Fake {
     async fn answer(self: Arc<Self>, _peer: Peer, request: Request<Body>) -> Reply {
         let path = request.uri().path().to_owned();
         if path.ends_with("/attach") || path.starts_with("/exec/") {
-            return Reply::Hijack(Hijack {
-                first: futures_util::stream::iter([Bytes::from_static(b"first ")]).boxed(),
-                stream: self.shim.lock().unwrap().take(),
-                content_type: reply::RAW_STREAM,
-            });
+            let first = futures_util::stream::iter([Bytes::from_static(b"first ")]).boxed();
+            let shim = self.shim.lock().unwrap().take();
+            return Reply::Hijack(Hijack::of_docker(first, shim, reply::RAW_STREAM));
         }
         if path == "/silent" {
             let (sender, receiver) = reply::channel();

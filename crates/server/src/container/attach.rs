@@ -31,11 +31,11 @@ pub(crate) async fn attach(call: Call) -> Result<Reply, ApiError> {
         Some(lines) => frame::log_lines(lines, format).boxed(),
         None => futures_util::stream::empty().boxed(),
     };
-    Ok(Reply::Hijack(Hijack {
+    Ok(Reply::Hijack(Hijack::of_docker(
         first,
-        stream: attached.stream,
-        content_type: content_type(call.version, attached.tty),
-    }))
+        attached.stream,
+        content_type(call.version, attached.tty),
+    )))
 }
 
 /// `GET /containers/{id}/attach/ws`.

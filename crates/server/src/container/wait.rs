@@ -3,7 +3,7 @@
 
 use api_types::container::{WaitError, WaitReply};
 use bytes::Bytes;
-use engine::container::Condition;
+use engine::container::{Condition, Ended};
 
 use crate::call::Call;
 use crate::reply::{self, Reply};
@@ -18,12 +18,7 @@ pub(crate) async fn wait(call: Call) -> Result<Reply, ApiError> {
     };
     let waiter = engine::container::wait(call.engine(), call.name(), condition)?;
     let body = async move {
-        let ended = waiter.ended().await;
-        let reply = WaitReply {
-            status_code: ended.code,
-            error: ended.error.map(|message| WaitError { message }),
-        };
-        let mut body = serde_json::to_vec(&reply)?;
+        let mut body = serde_json::to_vec(&to_api(waiter.ended().await))?;
         body.push(b'\n');
         Ok(Bytes::from(body))
     };
@@ -31,4 +26,12 @@ pub(crate) async fn wait(call: Call) -> Result<Reply, ApiError> {
         "application/json",
         futures_util::stream::once(body),
     ))
+}
+
+/// Returns how a wait ended as clients read it.
+pub(super) fn to_api(ended: Ended) -> WaitReply {
+    WaitReply {
+        status_code: ended.code,
+        error: ended.error.map(|message| WaitError { message }),
+    }
 }

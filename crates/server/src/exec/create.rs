@@ -10,12 +10,18 @@ use crate::reply::{self, Reply};
 use crate::status::ApiError;
 
 pub(crate) async fn create(mut call: Call) -> Result<Reply, ApiError> {
-    let request: ExecCreateRequest = call.json().await?;
+    let config = from_api(call.json().await?)?;
+    let id = engine::container::exec_create(call.engine(), call.name(), config).await?;
+    Ok(reply::json(StatusCode::CREATED, &IdReply { id: id.to_string() }))
+}
+
+/// Returns what the engine is asked for.
+pub(super) fn from_api(request: ExecCreateRequest) -> Result<ExecConfig, ApiError> {
     let command = request.cmd.unwrap_or_default().0;
     if command.is_empty() {
         return Err(ApiError::invalid("No exec command specified"));
     }
-    let config = ExecConfig {
+    Ok(ExecConfig {
         attach_stdin: request.attach_stdin,
         attach_stdout: request.attach_stdout,
         attach_stderr: request.attach_stderr,
@@ -27,7 +33,5 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, ApiError> {
         user: request.user,
         working_dir: request.working_dir,
         privileged: request.privileged,
-    };
-    let id = engine::container::exec_create(call.engine(), call.name(), config).await?;
-    Ok(reply::json(StatusCode::CREATED, &IdReply { id: id.to_string() }))
+    })
 }

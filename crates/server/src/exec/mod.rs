@@ -3,4 +3,5 @@
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod resize;
+pub(crate) mod run;
 pub(crate) mod start;

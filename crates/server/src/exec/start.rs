@@ -26,20 +26,20 @@ pub(crate) async fn start(mut call: Call) -> Result<Reply, ApiError> {
                 .await
                 .map_or(request.tty, |details| details.config.tty);
             let text = frame::stdout(&format!("{}\r\n", chain(&error)), tty);
-            return Ok(Reply::Hijack(Hijack {
-                first: futures_util::stream::iter([text]).boxed(),
-                stream: None,
-                content_type: content_type(call.version, tty),
-            }));
+            return Ok(Reply::Hijack(Hijack::of_docker(
+                futures_util::stream::iter([text]).boxed(),
+                None,
+                content_type(call.version, tty),
+            )));
         }
         Err(error) => return Err(error.into()),
     };
     if request.detach {
         return Ok(reply::empty(StatusCode::OK));
     }
-    Ok(Reply::Hijack(Hijack {
-        first: futures_util::stream::empty().boxed(),
-        stream: session.stream,
-        content_type: content_type(call.version, session.tty),
-    }))
+    Ok(Reply::Hijack(Hijack::of_docker(
+        futures_util::stream::empty().boxed(),
+        session.stream,
+        content_type(call.version, session.tty),
+    )))
 }

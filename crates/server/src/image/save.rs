@@ -1,5 +1,6 @@
 //! `GET /images/{name}/get` and `GET /images/get`.
 
+use engine::image::SaveOptions;
 use tokio_util::io::ReaderStream;
 
 use crate::call::Call;
@@ -17,7 +18,16 @@ pub(crate) async fn save(call: Call) -> Result<Reply, ApiError> {
     if names.is_empty() {
         return Err(ApiError::invalid("no image was named"));
     }
-    let archive = engine::image::save(call.engine(), names).await?;
+    // Berth's own: for a receiver that has the other blobs.
+    let only = match call.query.get("blobs") {
+        Some(list) => Some(
+            list.split(',')
+                .map(super::copy::parse)
+                .collect::<Result<_, _>>()?,
+        ),
+        None => None,
+    };
+    let archive = engine::image::save(call.engine(), SaveOptions { names, only }).await?;
     Ok(reply::stream(
         "application/x-tar",
         ReaderStream::with_capacity(archive, 64 << 10),

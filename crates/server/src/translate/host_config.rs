@@ -378,7 +378,16 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
         blkio_device_read_iops: limits_from(&api.blkio_device_read_iops),
         blkio_device_write_iops: limits_from(&api.blkio_device_write_iops),
     };
-    Ok(engine::container::UpdateRequest { resources, restart })
+    let shm_size = match u64::try_from(api.shm_size) {
+        Ok(0) => None,
+        Ok(size) => Some(size),
+        Err(_negative) => return Err(ApiError::invalid("SHM size can not be less than 0")),
+    };
+    Ok(engine::container::UpdateRequest {
+        resources,
+        restart,
+        shm_size,
+    })
 }
 
 /// Translates back, for inspect.

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod host_config;
 pub(crate) mod network;
+pub(crate) mod progress;
 pub(crate) mod summary;
 
 /// Returns `None` for an empty list: Docker writes `null`.

@@ -62,6 +62,9 @@ pub struct Zygote {
     pid: i32,
 }
 
+/// The one variable that a shim takes from the daemon: how its runtime puts overlays together, for tests.
+const OVERLAY: &str = "BERTH_OVERLAY";
+
 impl Zygote {
     /// Starts the zygote: `executable` run as `berth-shim` from a read-only, detached clone of its mount (or a
     /// sealed memfd), so that nothing that a container reaches through `/proc/PID/exe` is writable (CVE-2019-5736).
@@ -76,6 +79,7 @@ impl Zygote {
             // Room for a shim to show its container's id in.
             .arg(format!("{:<ID_LENGTH$}", "zygote"))
             .env_clear()
+            .envs(std::env::var_os(OVERLAY).map(|way| (OVERLAY, way)))
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

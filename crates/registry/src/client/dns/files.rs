@@ -22,8 +22,16 @@ pub(super) struct Resolution {
 impl Resolution {
     /// Returns the names to ask for, in turn: as it is and below each search domain, by the number of its dots.
     pub(super) fn candidates(&self, host: &str) -> Vec<String> {
-        let mut names: Vec<_> = self.search.iter().map(|domain| format!("{host}.{domain}")).collect();
-        let at = if host.matches('.').count() >= self.ndots { 0 } else { names.len() };
+        let mut names: Vec<_> = self
+            .search
+            .iter()
+            .map(|domain| format!("{host}.{domain}"))
+            .collect();
+        let at = if host.matches('.').count() >= self.ndots {
+            0
+        } else {
+            names.len()
+        };
         names.insert(at, host.to_owned());
         names
     }
@@ -34,11 +42,17 @@ pub(super) async fn hosts(path: &Path, host: &str) -> Vec<IpAddr> {
     let text = read(path).await;
     let mut found = Vec::new();
     for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_ascii_whitespace();
         let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else {
             continue;
         };
-        if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(host)) && !found.contains(&address) {
+        if words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(host))
+            && !found.contains(&address)
+        {
             found.push(address);
         }
     }
@@ -59,7 +73,11 @@ fn parse(text: &str) -> Resolution {
         attempts: 2,
     };
     for line in text.lines() {
-        let mut words = line.split(['#', ';']).next().unwrap_or_default().split_ascii_whitespace();
+        let mut words = line
+            .split(['#', ';'])
+            .next()
+            .unwrap_or_default()
+            .split_ascii_whitespace();
         match words.next() {
             Some("nameserver") => {
                 // An address of a link (`fe80::1%eth0`) would need the link's number; such a server is passed over.
@@ -87,7 +105,10 @@ fn parse(text: &str) -> Resolution {
 }
 
 fn option(word: &str, resolution: &mut Resolution) {
-    let Some((name, Ok(number))) = word.split_once(':').map(|(name, value)| (name, value.parse::<u32>())) else {
+    let Some((name, Ok(number))) = word
+        .split_once(':')
+        .map(|(name, value)| (name, value.parse::<u32>()))
+    else {
         return;
     };
     match name {
@@ -125,9 +146,19 @@ mod tests {
         let servers: Vec<_> = resolution.servers.iter().map(ToString::to_string).collect();
         assert_eq!(servers, ["10.0.0.1:53", "[::1]:53", "1.1.1.1:53"]);
         assert_eq!(resolution.search, ["a.example", "b"]);
-        assert_eq!((resolution.ndots, resolution.timeout.as_secs(), resolution.attempts), (2, 30, 1));
+        assert_eq!(
+            (
+                resolution.ndots,
+                resolution.timeout.as_secs(),
+                resolution.attempts
+            ),
+            (2, 30, 1)
+        );
         assert_eq!(resolution.candidates("x.y"), ["x.y.a.example", "x.y.b", "x.y"]);
-        assert_eq!(resolution.candidates("x.y.z"), ["x.y.z", "x.y.z.a.example", "x.y.z.b"]);
+        assert_eq!(
+            resolution.candidates("x.y.z"),
+            ["x.y.z", "x.y.z.a.example", "x.y.z.b"]
+        );
         assert_eq!(parse("").servers, [SocketAddr::from((Ipv4Addr::LOCALHOST, 53))]);
     }
 }

@@ -46,7 +46,9 @@ pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     // Recursion desired, one question.
     message.extend_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
     for label in name.split('.') {
-        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+        let length = u8::try_from(label.len())
+            .ok()
+            .filter(|length| (1..=63).contains(length))?;
         message.push(length);
         message.extend_from_slice(label.as_bytes());
     }
@@ -139,7 +141,10 @@ impl Reader<'_> {
     }
 
     fn skip(&mut self, count: usize) -> Option<()> {
-        self.at = self.at.checked_add(count).filter(|&at| at <= self.message.len())?;
+        self.at = self
+            .at
+            .checked_add(count)
+            .filter(|&at| at <= self.message.len())?;
         Some(())
     }
 
@@ -206,7 +211,15 @@ mod tests {
         let question = question(7, "a.example", Kind::A).unwrap();
         let own: &[u8] = &[0xc0, 12];
         let alias: &[u8] = b"\x01B\xc0\x0e";
-        let good = answer(&question, 0x8180, &[(own, 5, alias), (alias, 1, &[10, 0, 0, 1]), (b"\x01x\0", 1, &[6, 6, 6, 6])]);
+        let good = answer(
+            &question,
+            0x8180,
+            &[
+                (own, 5, alias),
+                (alias, 1, &[10, 0, 0, 1]),
+                (b"\x01x\0", 1, &[6, 6, 6, 6]),
+            ],
+        );
         let expected = Reply::Addresses(vec![Ipv4Addr::new(10, 0, 0, 1).into()]);
         assert_eq!(reply(&good, 7, "A.Example", Kind::A), Some(expected));
         assert_eq!(reply(&good, 8, "a.example", Kind::A), None);
@@ -217,10 +230,17 @@ mod tests {
         assert_eq!(of(0x8383), Some(Reply::Truncated));
         assert_eq!(of(0x8183), Some(Reply::Addresses(Vec::new())));
         assert_eq!(of(0x8182), Some(Reply::Failed(2)));
-        let circle = answer(&question, 0x8180, &[(own, 5, own), (&[0xc0, 0xff], 1, &[1, 2, 3, 4])]);
+        let circle = answer(
+            &question,
+            0x8180,
+            &[(own, 5, own), (&[0xc0, 0xff], 1, &[1, 2, 3, 4])],
+        );
         assert_eq!(reply(&circle, 7, "a.example", Kind::A), None);
         let knot = answer(&question, 0x8180, &[(own, 5, own)]);
-        assert_eq!(reply(&knot, 7, "a.example", Kind::A), Some(Reply::Addresses(Vec::new())));
+        assert_eq!(
+            reply(&knot, 7, "a.example", Kind::A),
+            Some(Reply::Addresses(Vec::new()))
+        );
     }
 
     #[test]

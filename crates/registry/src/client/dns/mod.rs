@@ -82,7 +82,9 @@ pub(crate) async fn resolve(host: &str, sources: &NameSources) -> Result<Vec<IpA
 
 /// Asks the servers in turn, each as often as it is configured; the first that answers decides.
 async fn ask_servers(name: &str, resolution: &Resolution) -> Result<Vec<IpAddr>, ResolveError> {
-    let mut last = ResolveError::NoSuchHost { host: name.to_owned() };
+    let mut last = ResolveError::NoSuchHost {
+        host: name.to_owned(),
+    };
     for _ in 0..resolution.attempts {
         for &server in &resolution.servers {
             let both = tokio::join!(

@@ -19,7 +19,11 @@ fn sources(directory: &tempfile::TempDir, hosts: &str, resolv_conf: &str) -> Nam
 #[tokio::test]
 async fn files_come_before_servers() {
     let directory = tempfile::tempdir().unwrap();
-    let sources = sources(&directory, "10.1.1.1 other\n10.2.2.2\tReg.Test reg # x\n::2 reg.test\n", "");
+    let sources = sources(
+        &directory,
+        "10.1.1.1 other\n10.2.2.2\tReg.Test reg # x\n::2 reg.test\n",
+        "",
+    );
     let of = async |name: &str| resolve(name, &sources).await.unwrap();
     assert_eq!(of("REG.test.").await.len(), 2);
     assert_eq!(of("10.9.9.9").await, [IpAddr::from([10, 9, 9, 9])]);
@@ -75,7 +79,10 @@ async fn servers_answer_by_udp_and_by_tcp() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_named() {
-    let unused = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = std::net::UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let resolution = Resolution {
         servers: vec![unused],
         search: Vec::new(),
@@ -83,6 +90,12 @@ async fn a_server_that_is_not_there_is_named() {
         timeout: Duration::from_millis(200),
         attempts: 1,
     };
-    let error = ask_servers("reg.test", &resolution).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("lookup reg.test on {unused}: ")), "{error}");
+    let error = ask_servers("reg.test", &resolution)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with(&format!("lookup reg.test on {unused}: ")),
+        "{error}"
+    );
 }

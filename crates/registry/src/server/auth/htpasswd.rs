@@ -87,7 +87,12 @@ impl Htpasswd {
             .map_err(|_unspecified: ring::error::Unspecified| HtpasswdError::Random)?;
         let state = read(path)?;
         // As costly as what is in the file.
-        let cost = state.hashes.values().filter_map(|hash| cost(hash)).max().unwrap_or(10);
+        let cost = state
+            .hashes
+            .values()
+            .filter_map(|hash| cost(hash))
+            .max()
+            .unwrap_or(10);
         let nobody = bcrypt::hash("", cost).map_err(|_failed: bcrypt::BcryptError| HtpasswdError::Random)?;
         Ok(Self {
             path: path.to_owned(),
@@ -166,7 +171,9 @@ fn version(path: &Path) -> std::io::Result<(i64, i64, u64, u64)> {
 fn read(path: &Path) -> Result<State, HtpasswdError> {
     let version = version(path).unwrap_or_default();
     let Some(bytes) = base::file::read_optional(path, FILE_LIMIT)? else {
-        return Err(HtpasswdError::Missing { path: path.to_owned() });
+        return Err(HtpasswdError::Missing {
+            path: path.to_owned(),
+        });
     };
     let mut hashes = HashMap::new();
     for (index, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
@@ -238,8 +245,16 @@ mod tests {
             assert_eq!(fault.status.as_u16(), 401, "{wrong}");
         }
         assert!(file.check(None).await.is_err());
-        assert!(file.check(Some(&HeaderValue::from_static("Bearer x"))).await.is_err());
-        assert!(file.check(Some(&HeaderValue::from_static("Basic !"))).await.is_err());
+        assert!(
+            file.check(Some(&HeaderValue::from_static("Bearer x")))
+                .await
+                .is_err()
+        );
+        assert!(
+            file.check(Some(&HeaderValue::from_static("Basic !")))
+                .await
+                .is_err()
+        );
         // Who is taken out of the file is out at once.
         write(&line("bob", "other"));
         assert!(file.check(Some(&basic("ann:secret"))).await.is_err());

@@ -85,9 +85,13 @@ impl PublicKey {
 /// Reads all keys of a file.
 pub(crate) fn read(path: &Path) -> Result<Vec<PublicKey>, KeyError> {
     let Some(bytes) = base::file::read_optional(path, FILE_LIMIT)? else {
-        return Err(KeyError::Missing { path: path.to_owned() });
+        return Err(KeyError::Missing {
+            path: path.to_owned(),
+        });
     };
-    let unknown = || KeyError::Unknown { path: path.to_owned() };
+    let unknown = || KeyError::Unknown {
+        path: path.to_owned(),
+    };
     let mut keys = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&bytes) {
         let (kind, der) = section.map_err(|_broken: rustls::pki_types::pem::Error| unknown())?;
@@ -95,7 +99,9 @@ pub(crate) fn read(path: &Path) -> Result<Vec<PublicKey>, KeyError> {
             SectionKind::PublicKey => Some(der.as_slice()),
             SectionKind::Certificate => key_of_certificate(&der),
             SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
-                return Err(KeyError::Private { path: path.to_owned() });
+                return Err(KeyError::Private {
+                    path: path.to_owned(),
+                });
             }
             _ => None,
         };
@@ -178,7 +184,9 @@ fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         }
         let (digits, after) = rest.split_at_checked(count)?;
         rest = after;
-        digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit))
+        digits
+            .iter()
+            .fold(0, |length, digit| length << 8 | usize::from(*digit))
     };
     let (content, after) = rest.split_at_checked(length)?;
     Some((tag, content, after))

@@ -23,7 +23,7 @@ pub(crate) enum Guard {
     /// Nothing.
     Open,
     /// A file of passwords.
-    Htpasswd(Htpasswd),
+    Htpasswd(Box<Htpasswd>),
     /// Tokens.
     Token(TokenGuard),
 }

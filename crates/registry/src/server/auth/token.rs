@@ -197,8 +197,8 @@ mod tests {
         fn new() -> Self {
             let random = SystemRandom::new();
             let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-            let pair =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random)
+                .unwrap();
             Self { pair, random }
         }
 
@@ -226,7 +226,13 @@ mod tests {
     fn guard(server: &Server) -> TokenGuard {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.pem");
-        base::file::write_atomic(&path, server.pem().as_bytes(), 0o600, base::file::Durability::Crash).unwrap();
+        base::file::write_atomic(
+            &path,
+            server.pem().as_bytes(),
+            0o600,
+            base::file::Durability::Crash,
+        )
+        .unwrap();
         TokenGuard::new(&path, "https://auth.test/token", "registry.test", "auth.test").unwrap()
     }
 
@@ -251,13 +257,20 @@ mod tests {
             ("a", &["pull"]),
             ("a/b/c", &["pull"]),
         ] {
-            assert!(!visitor.may(&Need::repository(name, actions)), "{name} {actions:?}");
+            assert!(
+                !visitor.may(&Need::repository(name, actions)),
+                "{name} {actions:?}"
+            );
         }
         assert!(!visitor.may(&Need::catalog()));
         // The audience may be a list.
         let mut many = claims();
         many["aud"] = json!(["x", "registry.test"]);
-        assert!(guard.visitor(&server.sign(&json!({ "alg": "ES256" }), &many), NOW).is_some());
+        assert!(
+            guard
+                .visitor(&server.sign(&json!({ "alg": "ES256" }), &many), NOW)
+                .is_some()
+        );
     }
 
     #[test]
@@ -288,8 +301,14 @@ mod tests {
             ("algorithm none", format!("{none}.{body}.")),
             ("algorithm none, signed", format!("{none}.{body}.{signature}")),
             ("a shared secret", format!("{other}.{body}.{signature}")),
-            ("another algorithm", server.sign(&json!({ "alg": "ES384" }), &claims())),
-            ("extensions", server.sign(&json!({ "alg": "ES256", "crit": ["x"] }), &claims())),
+            (
+                "another algorithm",
+                server.sign(&json!({ "alg": "ES384" }), &claims()),
+            ),
+            (
+                "extensions",
+                server.sign(&json!({ "alg": "ES256", "crit": ["x"] }), &claims()),
+            ),
             ("no signature", format!("{head}.{body}.")),
             ("two parts", format!("{head}.{body}")),
             ("four parts", format!("{good}.x")),

@@ -1,0 +1,387 @@
+//! What a container did to its files: told, kept as an image, taken out as an archive; and how images go again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use testkit::{Daemon, Start, command, has, skip};
+
+/// Does everything that a layer can tell: changes, additions, deletions, a directory made anew, links, attributes.
+const DEEDS: &str = "echo changed > /etc/group; rm /etc/passwd; mkdir -p /new/sub; echo x > /new/sub/file; \
+    ln /new/sub/file /new/hard; ln -s sub/file /new/soft; chmod 700 /home; mkfifo /new/pipe; rm -r /var; mkdir /var; \
+    chown 1000:2000 /new/sub/file; echo more >> /etc/hosts";
+
+#[test]
+fn i04_diff_commit_and_history() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "--name",
+        "c1",
+        "-v",
+        "/vol/deep",
+        "busybox",
+        "sh",
+        "-c",
+        DEEDS,
+    ])?;
+    let diff = daemon.ok(&["diff", "c1"])?;
+    let expected = [
+        "C /etc",
+        "C /etc/group",
+        "D /etc/passwd",
+        "C /home",
+        "A /new",
+        "A /new/hard",
+        "A /new/pipe",
+        "A /new/soft",
+        "A /new/sub",
+        "A /new/sub/file",
+        "A /vol",
+        "A /vol/deep",
+    ];
+    assert_eq!(diff.lines().collect::<Vec<_>>(), expected);
+    let id = daemon.ok(&[
+        "commit",
+        "-a",
+        "me",
+        "-m",
+        "words",
+        "-c",
+        "ENV A=1",
+        "-c",
+        "CMD [\"cat\", \"/new/soft\"]",
+        "c1",
+        "made:1",
+    ])?;
+    assert!(id.starts_with("sha256:"), "{id}");
+    assert_eq!(daemon.ok(&["run", "--rm", "made:1"])?, "x");
+    let look = "ls -ln /new/sub/file | cut -c1-20; stat -c '%u:%g %h' /new/hard; ls /etc/passwd 2>&1; echo $A; stat -c %a /home; ls -A /var";
+    let seen = daemon.ok(&["run", "--rm", "made:1", "sh", "-c", look])?;
+    assert!(
+        seen.contains("1000:2000 2") && seen.contains("No such file") && seen.contains("\n1\n700"),
+        "{seen}"
+    );
+    let history = daemon.ok(&[
+        "history",
+        "--no-trunc",
+        "--format",
+        "{{.ID}}|{{.CreatedBy}}|{{.Comment}}",
+        "made:1",
+    ])?;
+    let base = daemon.ok(&["image", "inspect", "-f", "{{.Id}}", "busybox"])?;
+    let lines: Vec<&str> = history.lines().collect();
+    assert_eq!(lines[0], format!("{id}|sh -c {DEEDS}|words"));
+    assert!(lines[1].starts_with(&format!("{base}||")), "{history}");
+    assert_eq!(
+        daemon.ok(&[
+            "image",
+            "inspect",
+            "-f",
+            "{{.Parent}} {{.Author}} {{.Comment}}",
+            "made:1"
+        ])?,
+        format!("{base} me words")
+    );
+    // The same again is the same layer, and a container that did nothing adds none.
+    daemon.ok(&["create", "--name", "c2", "made:1"])?;
+    assert_eq!(daemon.ok(&["diff", "c2"])?, "");
+    daemon.ok(&["commit", "c2", "made:2"])?;
+    let layers = |name: &str| daemon.ok(&["image", "inspect", "-f", "{{json .RootFS.Layers}}", name]);
+    assert_eq!(layers("made:1")?, layers("made:2")?);
+    daemon.finish()
+}
+
+/// A running container is frozen meanwhile and goes on; `--pause=false` leaves it alone.
+#[test]
+fn commit_of_a_running_container() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /made; echo ready; sleep 1000",
+    ])?;
+    daemon.wait_for_log("c1", "ready")?;
+    daemon.ok(&["commit", "c1", "running"])?;
+    assert_eq!(daemon.inspect("c1", "{{.State.Status}}")?, "running");
+    assert_eq!(daemon.ok(&["run", "--rm", "running", "cat", "/made"])?, "x");
+    daemon.ok(&["commit", "--pause=false", "c1", "running:2"])?;
+    let events = daemon.ok(&[
+        "events",
+        "--since",
+        "0",
+        "--until",
+        "0s",
+        "--filter",
+        "container=c1",
+        "--format",
+        "{{.Action}}",
+    ]);
+    if let Ok(events) = events {
+        assert_eq!(events.matches("unpause").count(), 1, "{events}");
+    }
+    let refused = daemon.berth(&["commit", "-c", "RUN x", "c1"])?.expect(1)?;
+    assert!(
+        refused.stderr.contains("run is not a valid change command"),
+        "{}",
+        refused.stderr
+    );
+    let refused = daemon.berth(&["commit", "c1", "UPPER"])?.expect(1)?;
+    assert!(refused.stderr.contains("must be lowercase"), "{}", refused.stderr);
+    daemon.finish()
+}
+
+/// T8: an edit that hides itself behind its size and time is told.
+#[test]
+fn t08_an_edit_in_place_is_told() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let script = "touch -r /etc/group /tmp/when; sed -i s/tty/yyy/ /etc/group; touch -r /tmp/when /etc/group; rm /tmp/when; touch -r /etc /etc";
+    daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", script])?;
+    assert_eq!(daemon.ok(&["diff", "c1"])?, "C /etc\nC /etc/group");
+    daemon.finish()
+}
+
+/// I15: what an image deleted stays deleted where it is loaded.
+#[test]
+fn i15_deletions_travel() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "rm /etc/passwd; rm -r /home; mkdir /home; echo new > /home/file",
+    ])?;
+    daemon.ok(&["commit", "c1", "less"])?;
+    let archive = daemon.directory().join("less.tar");
+    let archive = archive.to_str().context("path")?;
+    daemon.ok(&["save", "-o", archive, "less"])?;
+    let other = Daemon::start()?;
+    other.ok(&["load", "-i", archive])?;
+    let seen = other.ok(&["run", "--rm", "less", "sh", "-c", "ls /etc; ls /home"])?;
+    assert!(
+        !seen.contains("passwd") && seen.contains("group") && seen.contains("file"),
+        "{seen}"
+    );
+    other.finish()?;
+    daemon.finish()
+}
+
+#[test]
+fn export_and_import() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", DEEDS])?;
+    let archive = daemon.directory().join("c1.tar");
+    let archive = archive.to_str().context("path")?;
+    daemon.ok(&["export", "-o", archive, "c1"])?;
+    let listed = command::run(
+        std::process::Command::new("tar").args(["--numeric-owner", "-tvf", archive]),
+        b"",
+    )?
+    .text()?;
+    assert!(
+        listed.contains("1000/2000") && !listed.contains("etc/passwd"),
+        "{listed}"
+    );
+    assert!(!listed.contains("/100000"), "ids of the host: {listed}");
+    daemon.ok(&["import", archive, "again"])?;
+    assert_eq!(
+        daemon.ok(&["run", "--rm", "again", "cat", "/new/soft", "/etc/group"])?,
+        "x\nchanged"
+    );
+    // A running one too, and no mount is left on the host.
+    daemon.ok(&["run", "-d", "--name", "c2", "busybox", "sleep", "1000"])?;
+    daemon.ok(&["export", "-o", archive, "c2"])?;
+    daemon.finish()
+}
+
+/// By docker 20.10's rules, compared with it in `rmi_is_that_of_docker`.
+#[test]
+fn parents_and_children_are_removed_in_order() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let parent = daemon.ok(&["image", "inspect", "-f", "{{.Id}}", "busybox"])?;
+    daemon.ok(&["run", "--name", "c1", "busybox", "touch", "/x"])?;
+    let child = daemon.ok(&["commit", "c1", "child"])?;
+    daemon.ok(&["rm", "c1"])?;
+    assert_eq!(daemon.ok(&["rmi", "busybox"])?, "Untagged: busybox:latest");
+    for arguments in [&["rmi", &parent][..], &["rmi", "-f", &parent]] {
+        let refused = daemon.berth(arguments)?.expect(1)?;
+        let text = format!(
+            "conflict: unable to delete {} (cannot be forced) - image has dependent child images",
+            &parent[7..19]
+        );
+        assert!(refused.stderr.contains(&text), "{}", refused.stderr);
+    }
+    assert_eq!(daemon.ok(&["image", "prune", "-f"])?, "Total reclaimed space: 0B");
+    // What lies between is listed with --all only.
+    assert_eq!(daemon.ok(&["images", "-q", "--no-trunc"])?, child);
+    assert_eq!(daemon.ok(&["images", "-aq", "--no-trunc"])?.lines().count(), 2);
+    daemon.ok(&["tag", "child", "other/x:1"])?;
+    let refused = daemon.berth(&["rmi", &child])?.expect(1)?;
+    assert!(
+        refused
+            .stderr
+            .contains("(must be forced) - image is referenced in multiple repositories"),
+        "{}",
+        refused.stderr
+    );
+    let removed = daemon.ok(&["rmi", "-f", &child])?;
+    let lines: Vec<&str> = removed.lines().collect();
+    assert_eq!(&lines[..2], ["Untagged: child:latest", "Untagged: other/x:1"]);
+    assert_eq!(lines[2], format!("Deleted: {child}"));
+    assert_eq!(lines[4], format!("Deleted: {parent}"), "{removed}");
+    assert_eq!(lines.len(), 6);
+    assert_eq!(daemon.ok(&["images", "-aq"])?, "");
+    daemon.finish()
+}
+
+/// I6: layers are kept once, and their size is counted as shared.
+#[test]
+fn i06_disk_usage_of_shared_layers() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "dd if=/dev/zero of=/big bs=1000 count=500 2>/dev/null",
+    ])?;
+    daemon.ok(&["commit", "c1", "big"])?;
+    let reply = daemon.api("GET", "/v1.41/system/df", None)?;
+    let usage: serde_json::Value = serde_json::from_str(&reply.body)?;
+    let images = usage["Images"].as_array().context("images")?;
+    let of = |name: &str| {
+        images
+            .iter()
+            .find(|image| image["RepoTags"][0] == name)
+            .context("image")
+    };
+    let (base, big) = (of("busybox:latest")?, of("big:latest")?);
+    assert!(base["SharedSize"].as_i64() > Some(0));
+    assert_eq!(base["SharedSize"], base["Size"]);
+    assert_eq!(big["SharedSize"], base["Size"]);
+    assert_eq!(
+        big["Size"].as_i64(),
+        base["Size"].as_i64().map(|size| size + 500_000)
+    );
+    assert_eq!(usage["LayersSize"], big["Size"]);
+    assert_eq!(usage["Containers"][0]["SizeRw"], 500_000);
+    let text = daemon.ok(&["system", "df", "-v"])?;
+    for heading in [
+        "REPOSITORY   TAG       IMAGE ID",
+        "SHARED SIZE   UNIQUE SIZE   CONTAINERS",
+        "LOCAL VOLUMES",
+        "Build cache usage: 0B",
+    ] {
+        assert!(text.contains(heading), "{text}");
+    }
+    assert!(text.contains("500kB"), "{text}");
+    daemon.finish()
+}
+
+/// Killed at each step, a commit is there whole or not at all, and the container goes on.
+#[test]
+fn f01_killed_at_every_step_of_commit() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /made; echo ready; sleep 1000",
+    ])?;
+    daemon.wait_for_log("c1", "ready")?;
+    let steps = engine::failpoint::STEPS
+        .iter()
+        .filter(|step| step.starts_with("commit."));
+    for step in steps {
+        daemon.terminate()?;
+        daemon.set_start(Start {
+            arguments: Vec::new(),
+            environment: vec![("BERTH_FAILPOINT".to_owned(), (*step).to_owned())],
+        });
+        daemon.launch()?;
+        daemon.berth(&["commit", "c1", "made"])?;
+        daemon
+            .wait_for_end(Duration::from_secs(10))
+            .with_context(|| format!("not killed at {step}"))?;
+        daemon.set_start(Start::default());
+        daemon.launch()?;
+        daemon
+            .wait_for("c1", "{{.State.Status}}", "running")
+            .with_context(|| format!("after {step}"))?;
+        if daemon.berth(&["image", "inspect", "made"])?.code == 0 {
+            assert_eq!(
+                daemon.ok(&["run", "--rm", "made", "cat", "/made"])?,
+                "x",
+                "{step}"
+            );
+            daemon.ok(&["rmi", "made"])?;
+        }
+        assert_eq!(daemon.ok(&["images", "-aq"])?.lines().count(), 1, "after {step}");
+        daemon.ok(&["commit", "c1", "made"])?;
+        daemon.ok(&["rmi", "made"])?;
+    }
+    daemon.finish()
+}
+
+/// The unmodified docker command line does it all.
+#[test]
+fn docker_commits_copies_and_prunes() -> Result<()> {
+    if !has("docker") {
+        return skip("docker's command line is not installed");
+    }
+    let daemon = Daemon::with_busybox()?;
+    let docker = |arguments: &[&str]| daemon.docker(arguments)?.text();
+    docker(&[
+        "run",
+        "--name",
+        "c1",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo x > /made; rm /etc/passwd",
+    ])?;
+    assert_eq!(docker(&["diff", "c1"])?, "C /etc\nD /etc/passwd\nA /made");
+    let id = docker(&["commit", "-m", "words", "c1", "made"])?;
+    assert!(docker(&["history", "made"])?.contains("words"));
+    let place = daemon.directory();
+    let at = |name: &str| place.join(name).display().to_string();
+    docker(&["cp", "c1:/made", &at("out")])?;
+    assert_eq!(std::fs::read_to_string(place.join("out"))?, "x\n");
+    docker(&["cp", &at("out"), "c1:/etc/in"])?;
+    docker(&["cp", "c1:/etc", &at("etc")])?;
+    assert_eq!(std::fs::read_to_string(place.join("etc/in"))?, "x\n");
+    docker(&["export", "-o", &at("all.tar"), "c1"])?;
+    let usage = docker(&["system", "df"])?;
+    assert!(
+        usage.starts_with(
+            "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\nImages          2         1"
+        ),
+        "{usage}"
+    );
+    docker(&["system", "df", "-v"])?;
+    docker(&["rmi", "made"])?;
+    docker(&["system", "prune", "-f", "--volumes"])?;
+    assert_eq!(docker(&["ps", "-aq"])?, "");
+    let pruned = docker(&["image", "prune", "-af"])?;
+    assert!(
+        pruned.contains("untagged: busybox:latest") && pruned.contains("Total reclaimed space"),
+        "{pruned}"
+    );
+    assert!(!pruned.contains(&id), "{pruned}");
+    daemon.finish()
+}

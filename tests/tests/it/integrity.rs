@@ -1,0 +1,263 @@
+//! What is damaged in the data root is named, concerns nothing else, and is mended: F-20 of docs/security-tests.md.
+//! And the policy: an image that does not pass is refused with the rule's name.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use testkit::{Daemon, Start};
+
+/// A small generator, so that a failure can be repeated: PCG's multiplier.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound.max(1)
+    }
+}
+
+/// Regular files below a directory, in a fixed order.
+fn files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut entries: Vec<_> = std::fs::read_dir(directory)?.collect::<std::io::Result<_>>()?;
+    entries.sort_by_key(std::fs::DirEntry::path);
+    for entry in entries {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else if kind.is_file() {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// What happens to a file.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Flip,
+    Truncate,
+    Delete,
+    Swap,
+}
+
+fn damage(files: &[PathBuf], at: usize, how: Damage, random: &mut Random) -> Result<()> {
+    let path = &files[at];
+    let length = usize::try_from(std::fs::metadata(path)?.len())?;
+    match how {
+        Damage::Flip => {
+            let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+            if length > 0 {
+                let place = random.next(length) as u64;
+                let mut byte = [0];
+                file.read_exact_at(&mut byte, place)?;
+                file.write_all_at(&[byte[0] ^ (1 << random.next(8))], place)?;
+            }
+        }
+        Damage::Truncate => {
+            let file = std::fs::OpenOptions::new().write(true).open(path)?;
+            file.set_len(random.next(length) as u64)?;
+        }
+        Damage::Delete => std::fs::remove_file(path)?,
+        Damage::Swap => {
+            let other = &files[random.next(files.len())];
+            let aside = path.with_extension("swapped");
+            std::fs::rename(path, &aside)?;
+            if other == path {
+                std::fs::rename(&aside, path)?;
+            } else {
+                std::fs::rename(other, path)?;
+                std::fs::rename(&aside, other)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file anew, whether it is there or not.
+fn replace(path: &Path, content: &str) -> Result<()> {
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    testkit::image::put(path, content)
+}
+
+fn archive(daemon: &Daemon) -> Result<String> {
+    let path = daemon.directory().join("images.tar").display().to_string();
+    daemon.ok(&["save", "-o", &path, "busybox"])?;
+    Ok(path)
+}
+
+fn layer_file(daemon: &Daemon) -> Result<PathBuf> {
+    let layers = daemon.place().data_root().join("layers/overlay/layers");
+    files(&layers)?
+        .into_iter()
+        .find(|path| path.ends_with("bin/busybox"))
+        .context("the layer's busybox")
+}
+
+/// F-20: every kind of damage to a layer, a blob, a document, the index and a snapshot, each found by name and mended.
+#[test]
+fn f_20_damage_is_named_and_mended() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    let archive = archive(&daemon)?;
+    daemon.ok(&["create", "--name", "kept", "--network", "none", "busybox", "true"])?;
+    let clean = daemon.berth(&["system", "check"])?.expect(0)?;
+    assert!(clean.stdout.contains(" 0 damaged, 0 repaired"), "{clean:?}");
+
+    // A byte of an unpacked layer, with its time put back.
+    let busybox = layer_file(&daemon)?;
+    let time = std::fs::metadata(&busybox)?.modified()?;
+    let file = std::fs::OpenOptions::new().write(true).open(&busybox)?;
+    file.write_all_at(b"X", 5000)?;
+    file.set_modified(time)?;
+    drop(file);
+    let found = daemon.berth(&["system", "check"])?.expect(1)?;
+    assert!(
+        found.stdout.contains("damaged: layer sha256:")
+            && found.stdout.contains("\"bin/busybox\" has another content")
+            && found.stdout.contains("images: busybox:latest"),
+        "{found:?}"
+    );
+    let mended = daemon.berth(&["system", "check", "--repair"])?.expect(0)?;
+    assert!(mended.stdout.contains("repaired: layer sha256:"), "{mended:?}");
+    daemon.berth(&["system", "check"])?.expect(0)?;
+    daemon.ok(&["run", "--rm", "--network", "none", "busybox", "true"])?;
+
+    // The layer's blob, which nobody else has: set aside, and brought again by load.
+    let blobs = daemon.place().data_root().join("content/blobs/sha256");
+    let mut largest = files(&blobs)?;
+    largest.sort_by_key(|path| std::fs::metadata(path).map_or(0, |meta| meta.len()));
+    let blob = largest.pop().context("a blob")?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&blob)?
+        .write_all_at(b"XXXX", 600)?;
+    let found = daemon.berth(&["system", "check", "--repair"])?.expect(1)?;
+    assert!(
+        found.stdout.contains("failed: blob sha256:")
+            && found.stdout.contains("load or pull the image again"),
+        "{found:?}"
+    );
+    assert!(!blob.exists());
+    daemon.ok(&["load", "-i", &archive])?;
+    daemon.berth(&["system", "check", "--repair"])?.expect(0)?;
+    daemon.berth(&["system", "check"])?.expect(0)?;
+
+    // The index, and what is recorded of a snapshot: the next daemon starts, and says so.
+    daemon.terminate()?;
+    let index = daemon.place().data_root().join("content/index.json");
+    replace(&index, "{\"schemaVersion\":2,")?;
+    let snapshots = daemon.place().data_root().join("layers/overlay/snapshots");
+    let facts = files(&snapshots)?
+        .into_iter()
+        .find(|path| path.ends_with("facts.json"))
+        .context("the snapshot's facts")?;
+    replace(&facts, "\0\0\0")?;
+    daemon.launch()?;
+    let found = daemon.berth(&["system", "check"])?.expect(1)?;
+    assert!(
+        found.stdout.contains("repaired: store index.json") && found.stdout.contains("damaged: container "),
+        "{found:?}"
+    );
+    daemon.berth(&["system", "check", "--repair"])?.expect(0)?;
+    daemon.ok(&["start", "-a", "kept"])?;
+    daemon.ok(&["rm", "kept"])?;
+    daemon.finish()
+}
+
+/// F-20: one random file of the data root flipped, cut, deleted or swapped with another: the daemon starts and lists.
+/// `BERTH_F20_ROUNDS` for a long run.
+#[test]
+fn f_20_the_daemon_starts_with_any_one_file_damaged() -> Result<()> {
+    let rounds = std::env::var("BERTH_F20_ROUNDS").map_or(Ok(40), |text| text.parse::<usize>())?;
+    let mut daemon = Daemon::with_busybox()?;
+    daemon.ok(&["create", "--name", "kept", "--network", "none", "busybox", "true"])?;
+    daemon.ok(&["volume", "create", "some"])?;
+    daemon.terminate()?;
+    let root = daemon.place().data_root();
+    let saved = daemon.directory().join("saved");
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        let status = std::process::Command::new("cp")
+            .args(["-a", "--reflink=auto"])
+            .args([from, to])
+            .status()?;
+        anyhow::ensure!(status.success(), "cp");
+        Ok(())
+    };
+    copy(&root, &saved)?;
+    let mut random = Random(20);
+    for round in 0..rounds {
+        archive::remove_tree_at(&root)?;
+        copy(&saved, &root)?;
+        let all: Vec<PathBuf> = files(&root)?
+            .into_iter()
+            // What SQLite itself cannot read is not mended yet; the busybox applets are links to one file.
+            .filter(|path| !path.to_string_lossy().contains("state.db"))
+            .collect();
+        let at = random.next(all.len());
+        let how = [Damage::Flip, Damage::Truncate, Damage::Delete, Damage::Swap][round % 4];
+        damage(&all, at, how, &mut random)?;
+        let told = format!("round {round}: {how:?} of {}", all[at].display());
+        daemon.launch().with_context(|| told.clone())?;
+        daemon.ok(&["images"]).with_context(|| told.clone())?;
+        let listed = daemon.ok(&["ps", "-a"]).with_context(|| told.clone())?;
+        assert!(listed.contains("kept"), "{told}: {listed}");
+        let repaired = daemon.berth(&["system", "check", "--repair"])?;
+        assert!(matches!(repaired.code, 0 | 1), "{told}: {repaired:?}");
+        daemon.terminate()?;
+    }
+    archive::remove_tree_at(&saved)?;
+    daemon.launch()?;
+    daemon.finish()
+}
+
+/// IM-09: the policy is asked for archives, imports and containers, changes take effect at once, and refusals name the rule.
+#[test]
+fn im_09_the_policy_is_asked_on_every_road() -> Result<()> {
+    let policy = std::env::temp_dir().join(format!("berth-policy-{}.json", std::process::id()));
+    replace(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#)?;
+    let outcome = with_policy(&policy);
+    std::fs::remove_file(&policy)?;
+    outcome
+}
+
+fn with_policy(policy: &Path) -> Result<()> {
+    let daemon = Daemon::with_busybox_and(Start {
+        arguments: vec!["--policy".to_owned(), policy.display().to_string()],
+        ..Start::default()
+    })?;
+    let archive = archive(&daemon)?;
+    let run = ["run", "--rm", "--network", "none", "busybox", "true"];
+    daemon.ok(&run)?;
+    let refused = |arguments: &[&str], rule: &str| -> Result<()> {
+        let output = daemon.berth(arguments)?;
+        assert!(
+            output.code != 0 && output.stderr.contains(rule),
+            "{arguments:?}: {output:?}"
+        );
+        Ok(())
+    };
+    replace(
+        policy,
+        r#"{"default":[{"type":"reject"}],"transports":{"containers-storage":{"":[{"type":"insecureAcceptAnything"}]}}}"#,
+    )?;
+    refused(&["load", "-i", &archive], "is refused by rule default (reject)")?;
+    daemon.ok(&run)?;
+    replace(
+        policy,
+        r#"{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"docker.io/library":[{"type":"reject"}]}}}"#,
+    )?;
+    refused(
+        &run,
+        "\"busybox:latest\" is refused by rule transports.docker.\"docker.io/library\" (reject)",
+    )?;
+    daemon.ok(&["load", "-i", &archive])?;
+    replace(policy, r#"{"default":[{"type":"signedBy"}]}"#)?;
+    refused(&run, "\"signedBy\" are not supported")?;
+    daemon.finish()
+}
