@@ -7,9 +7,9 @@
 //! Start with [`unpack`]; [`TarReader`] is the parser below it and [`TarWriter`] its opposite.
 
 mod compression;
-mod gzip;
 mod entry;
 mod error;
+mod gzip;
 mod ids;
 mod limits;
 mod reader;
@@ -27,11 +27,13 @@ mod writer;
 
 pub use compression::{Compression, Decoder};
 pub use entry::{Entry, EntryKind};
-pub use gzip::compress_gzip;
 pub use error::{ReadError, UnpackError};
+pub use gzip::compress_gzip;
 pub use ids::{IdRange, IdShift};
 pub use limits::Limits;
-pub use pack::{PackError, PackOptions, PackSummary, Packer, Sparse, attributes, is_of_kernel, pack};
+pub use pack::{
+    Attribute, PackError, PackOptions, PackSummary, Packer, Sparse, attributes, is_of_kernel, pack,
+};
 pub use reader::TarReader;
 pub use remove::{remove_tree, remove_tree_at};
 pub use unpack::{UnpackOptions, UnpackSummary, Whiteouts, inspect, inspect_beside, unpack, unpack_beside};

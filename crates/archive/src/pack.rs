@@ -355,9 +355,12 @@ fn entry(kind: EntryKind, path: &[u8], stat: &Stat, ids: &IdShift) -> Entry {
     entry
 }
 
+/// An extended attribute: its name and its value.
+pub type Attribute = (Vec<u8>, Vec<u8>);
+
 /// Returns the attributes of a file that layers may have, as they are inside of the container; sorted. `own` is how to
 /// get at the file, `path` what to call it.
-pub fn attributes(own: &[u8], path: &[u8], ids: &IdShift) -> Result<Vec<(Vec<u8>, Vec<u8>)>, PackError> {
+pub fn attributes(own: &[u8], path: &[u8], ids: &IdShift) -> Result<Vec<Attribute>, PackError> {
     let failed = |error| read("read the attributes of", path, error);
     let mut names = [0u8; 4096];
     let mut long = Vec::new();

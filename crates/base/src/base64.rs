@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_not_base64_is_refused() {
-        for text in ["A", "====", "Zh==", "Zg=", "Zg===", "Z g=", "Zm9v\n", "é", "Zg==Zg=="] {
+        for text in [
+            "A", "====", "Zh==", "Zg=", "Zg===", "Z g=", "Zm9v\n", "é", "Zg==Zg==",
+        ] {
             assert_eq!(decode(text), None, "{text:?}");
         }
     }

@@ -8,7 +8,7 @@
 //! result to the client, which sends it as `X-Registry-Auth`.
 
 mod file;
-mod helper;
+mod program;
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use client::RegistryAuth;
 use oci::Reference;
 
 pub(crate) use file::{ConfigFile, FileProblem};
-pub(crate) use helper::{Helper, HelperError};
+pub(crate) use program::{Helper, HelperError};
 
 use crate::failure::Failure;
 use crate::output;

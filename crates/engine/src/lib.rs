@@ -27,8 +27,8 @@ pub mod image;
 pub mod system;
 pub mod volume;
 
-pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
 pub use ::registry::client::Credentials;
+pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
 pub use spec::{Ids, config};
 
 #[cfg(test)]

@@ -155,7 +155,12 @@ pub(crate) fn add(store: &Store, state: &mut State, descriptor: &Descriptor) -> 
             id
         }
     };
-    for reference in descriptor.annotations.get(DIGESTS).iter().flat_map(|text| text.split(',')) {
+    for reference in descriptor
+        .annotations
+        .get(DIGESTS)
+        .iter()
+        .flat_map(|text| text.split(','))
+    {
         let reference = Reference::parse(reference).map_err(|error| print(&error))?;
         if reference.digest().is_some() {
             state.set_digest(&id, &reference);
@@ -190,11 +195,19 @@ pub(crate) fn write(store: &Store, state: &State) -> Result<(), FileError> {
         manifests.extend(image.tags.iter().map(|tag| descriptor(image, Some(tag))));
     }
     let sum = sum_of(&manifests);
-    let text = encode_with(manifests, std::collections::BTreeMap::from([(SUM.to_owned(), sum)]))
-        .map_err(|error| FileError::new("encode", &path, io::Error::other(error)))?;
+    let text = encode_with(
+        manifests,
+        std::collections::BTreeMap::from([(SUM.to_owned(), sum)]),
+    )
+    .map_err(|error| FileError::new("encode", &path, io::Error::other(error)))?;
     write_atomic(&path, &text, 0o600, Durability::Power)?;
     // For the case that a disk or a person damages the file; after a power cut one of the two is whole.
-    write_atomic(&store.content.directory().join(COPY), &text, 0o600, Durability::Crash)
+    write_atomic(
+        &store.content.directory().join(COPY),
+        &text,
+        0o600,
+        Durability::Crash,
+    )
 }
 
 fn descriptor(image: &Image, tag: Option<&Tag>) -> Descriptor {
@@ -205,7 +218,9 @@ fn descriptor(image: &Image, tag: Option<&Tag>) -> Descriptor {
     }
     if !image.digests.is_empty() {
         let digests: Vec<String> = image.digests.iter().map(Reference::to_string).collect();
-        descriptor.annotations.insert(DIGESTS.to_owned(), digests.join(","));
+        descriptor
+            .annotations
+            .insert(DIGESTS.to_owned(), digests.join(","));
     }
     if let Some(parent) = &image.parent {
         descriptor

@@ -247,7 +247,7 @@ async fn finish(mut tasks: JoinSet<Done>) -> (BTreeMap<usize, Compressed>, Optio
                 tasks.abort_all();
             }
             Err(error) if !error.is_cancelled() && failure.is_none() => {
-                failure = Some(PushError::Task(error))
+                failure = Some(PushError::Task(error));
             }
             Ok(_) | Err(_) => {}
         }

@@ -69,14 +69,14 @@ impl State {
             Some(digest) => {
                 let is_it = image.manifest.digest == *digest || image.id == *digest;
                 let repository = reference.repository();
-                let is_known = |own: &Reference| {
-                    own.digest() == Some(digest) && own.repository() == repository
-                };
-                image.digests.iter().any(is_known) || is_it
-                    && image
-                        .tags
-                        .iter()
-                        .any(|tag| tag.reference.repository() == repository)
+                let is_known =
+                    |own: &Reference| own.digest() == Some(digest) && own.repository() == repository;
+                image.digests.iter().any(is_known)
+                    || is_it
+                        && image
+                            .tags
+                            .iter()
+                            .any(|tag| tag.reference.repository() == repository)
             }
         };
         self.images.values().find(matches).cloned()

@@ -723,9 +723,16 @@ fn a_kill_leaves_nothing_and_damage_is_named() {
         "a damaged image stays in the index"
     );
     drop(store);
+    // Another version is refused where somebody else's images may be, and mended where they are ours.
     write(path("", "oci-layout"), b"{\"imageLayoutVersion\":\"9\"}");
+    assert_eq!(Store::open(temporary.path()).unwrap().1.len(), 1);
+    let foreign = TempDir::new().unwrap();
+    write(
+        foreign.path().join("oci-layout"),
+        b"{\"imageLayoutVersion\":\"9\"}",
+    );
     assert!(matches!(
-        Store::open(temporary.path()),
+        Store::open(foreign.path()),
         Err(OpenError::Content(content::OpenError::NotALayout { .. }))
     ));
 }

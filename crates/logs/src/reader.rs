@@ -326,7 +326,10 @@ impl Reader {
                 continue;
             };
             was_missing = false;
-            if self.is_read(&file).map_err(|source| self.failed("read", source))? {
+            if self
+                .is_read(&file)
+                .map_err(|source| self.failed("read", source))?
+            {
                 if index == 0 {
                     return Ok((unread, true));
                 }

@@ -133,14 +133,17 @@ mod tests {
             assert_eq!(read(&encoded(nothing)).unwrap(), Credentials::Anonymous);
         }
         assert_eq!(read(b"").unwrap(), Credentials::Anonymous);
-        assert_eq!(credentials(&HeaderMap::new(), "h:1").unwrap(), Credentials::Anonymous);
+        assert_eq!(
+            credentials(&HeaderMap::new(), "h:1").unwrap(),
+            Credentials::Anonymous
+        );
     }
 
     #[test]
     fn what_is_wrong_is_refused_and_not_shown() {
         let long = vec![b'A'; LIMIT + 1];
         let secret = encoded(r#"{"password":"hunter2","username":7}"#);
-        for value in [&b"!!!"[..], b"\xff\xfe", &long, b"AAAA", &encoded("[]"), &secret] {
+        for value in [&b"!!!"[..], b"\xff\xfe", &long, b"AAAA", &encoded("7"), &secret] {
             let error = read(value).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }

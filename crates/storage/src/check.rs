@@ -195,15 +195,13 @@ impl Comparer<'_> {
             }
         }
         match rustix::fs::FileType::from_raw_mode(own_stat.st_mode) {
-            rustix::fs::FileType::RegularFile => {
-                if !same_content(own, model, name)? {
-                    self.differences.add(path, "has another content");
-                }
+            rustix::fs::FileType::RegularFile if !same_content(own, model, name)? => {
+                self.differences.add(path, "has another content");
             }
-            rustix::fs::FileType::Symlink => {
-                if readlinkat(own, name, Vec::new())? != readlinkat(model, name, Vec::new())? {
-                    self.differences.add(path, "links to another target");
-                }
+            rustix::fs::FileType::Symlink
+                if readlinkat(own, name, Vec::new())? != readlinkat(model, name, Vec::new())? =>
+            {
+                self.differences.add(path, "links to another target");
             }
             _ => {}
         }
@@ -361,16 +359,16 @@ mod tests {
 
     const CASES: &[Case] = &[
         ("\"d/other\" has another content", |diff| {
-            rewrite(&diff.join("d/other"), "conteNt")
+            rewrite(&diff.join("d/other"), "conteNt");
         }),
         ("\"d/other\" has another size", |diff| {
-            rewrite(&diff.join("d/other"), "cont")
+            rewrite(&diff.join("d/other"), "cont");
         }),
         ("\"d/other\" is missing", |diff| {
-            std::fs::remove_file(diff.join("d/other")).unwrap()
+            std::fs::remove_file(diff.join("d/other")).unwrap();
         }),
         ("\"d/more\" does not belong there", |diff| {
-            symlink("x", diff.join("d/more")).unwrap()
+            symlink("x", diff.join("d/more")).unwrap();
         }),
         ("\"d/file\" has another mode", |diff| {
             std::fs::set_permissions(diff.join("d/file"), PermissionsExt::from_mode(0o4640)).unwrap();
@@ -441,7 +439,7 @@ mod tests {
             rewrite(&facts, &text.replace("\"size\":14", "\"size\":15"));
         }),
         ("is damaged", |diff| {
-            rewrite(&diff.parent().unwrap().join("facts.json"), "{")
+            rewrite(&diff.parent().unwrap().join("facts.json"), "{");
         }),
         ("facts, are missing", |diff| {
             std::fs::remove_file(diff.parent().unwrap().join("facts.json")).unwrap();

@@ -313,7 +313,7 @@ impl<'a, S: Sink> Walk<'a, S> {
             let path = path.trim_matches('/');
             let slashes = path
                 .match_indices('/')
-                .map(|(at, _)| path[..at].as_bytes().to_vec());
+                .map(|(at, _)| path.as_bytes()[..at].to_vec());
             above_engine.extend(slashes);
             engine.insert(path.as_bytes().to_vec());
         }

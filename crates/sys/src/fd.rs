@@ -59,14 +59,8 @@ pub fn start_write_back(fd: BorrowedFd<'_>, offset: u64, length: u64) -> Result<
     let raw = fd.as_raw_fd();
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     // SAFETY: takes no pointers, and the descriptor is borrowed, so it is open.
-    let value = unsafe {
-        libc::sync_file_range(
-            raw,
-            signed(offset),
-            signed(length),
-            libc::SYNC_FILE_RANGE_WRITE,
-        )
-    };
+    let value =
+        unsafe { libc::sync_file_range(raw, signed(offset), signed(length), libc::SYNC_FILE_RANGE_WRITE) };
     call!(
         check(value.into()),
         "sync_file_range({raw}, {offset}, {length}, SYNC_FILE_RANGE_WRITE)"

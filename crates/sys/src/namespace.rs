@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::clone::CloneFlags;
 use crate::error::{SyscallError, call, check};
+use crate::signal::{self, SignalSet};
 
 /// Moves the calling thread into the namespace of the link file `fd` (then `kinds` is one kind or empty), or into
 /// the namespaces `kinds` of the process behind the pidfd `fd` (Linux 5.8).
@@ -54,10 +55,15 @@ pub fn new_user_namespace(users: &str, groups: &str) -> Result<OwnedFd, SyscallE
     let mut stack = vec![0u128; STACK / size_of::<u128>()];
     let top = stack.as_mut_ptr_range().end.cast::<libc::c_void>();
     let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::SIGCHLD;
+    // The child shares this thread's `errno` too: with every signal blocked nothing ends its `pause` and writes one.
+    let former = signal::sigprocmask(SignalSet::all())?;
     // SAFETY: `top` is the aligned end of memory that lives until the child was waited for below; `wait_for_ever` touches
     // nothing but that stack, and its argument is not used.
     let pid = unsafe { libc::clone(wait_for_ever, top, flags, std::ptr::null_mut()) };
-    let pid = call!(check(pid.into()), "clone(CLONE_NEWUSER|CLONE_VM)")?;
+    let pid = call!(check(pid.into()), "clone(CLONE_NEWUSER|CLONE_VM)");
+    // Ours, and they were valid a moment ago.
+    drop(signal::sigprocmask(former));
+    let pid = pid?;
     let pid = i32::try_from(pid).unwrap_or(-1);
     let namespace = write_maps(pid, users, groups);
     // SAFETY: takes no pointers. The child was not waited for yet, so the pid is its own.
@@ -76,8 +82,8 @@ pub fn new_user_namespace(users: &str, groups: &str) -> Result<OwnedFd, SyscallE
 
 extern "C" fn wait_for_ever(_: *mut libc::c_void) -> libc::c_int {
     loop {
-        // SAFETY: takes no pointers. The raw call, because the wrapper would write `errno`, which is the parent's.
-        unsafe { libc::syscall(libc::SYS_pause) };
+        // SAFETY: takes no pointers.
+        unsafe { libc::pause() };
     }
 }
 

@@ -341,8 +341,10 @@ fn st_01_the_same_tree_by_every_road() -> Result<()> {
                 "{name} by {road} changed the world outside"
             );
             let tree = layer(&daemon)?.map(|path| listing(&path)).transpose()?;
+            // An answer that has begun can only tell of a failure in its stream.
+            let is_accepted = status == 200 && !answer.contains("errorDetail");
             assert_eq!(
-                status == 200,
+                is_accepted,
                 tree.is_some(),
                 "{name} by {road}: half an image: {answer}"
             );
@@ -864,7 +866,7 @@ fn im_01_im_02_mutated_archives() -> Result<()> {
         }
         let (status, answer) = wire::post(&daemon, "/v1.50/images/load", "application/x-tar", &bytes)?;
         assert!((200..500).contains(&status), "round {round}: {answer}");
-        if status == 200 {
+        if status == 200 && !answer.contains("errorDetail") {
             accepted += 1;
             // What was accepted is what its digests say: the layer's bytes are those of its id.
             assert!(answer.contains("Loaded image"), "round {round}: {answer}");

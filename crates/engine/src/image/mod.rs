@@ -20,13 +20,13 @@ mod unpack;
 pub use copy::{ImageBlobs, blobs, missing};
 pub use distribution::{Distribution, distribution};
 pub use history::{HistoryEntry, history};
+pub use image::pull::LayerState;
 pub use import::{ImportRequest, import};
 pub use inspect::{ImageConfig, ImageDetails, inspect};
 pub use list::{ImageListRequest, ImageSummary, list};
 pub use load::{LoadEvent, Loaded, load};
 pub use pack::{PackRequest, pack};
 pub use prune::{ImagePruneRequest, ImagesPruned, prune};
-pub use image::pull::LayerState;
 pub use pull::{PullProgress, PullRequest, pull};
 pub use push::{PushProgress, PushRequest, PushState, push};
 pub use remove::{Removal, RemoveImageRequest, remove};
@@ -37,15 +37,17 @@ pub use tag::tag;
 pub(crate) use import::parse_reference;
 pub(crate) use list::summarize;
 pub(crate) use pull::remote;
-pub(crate) use unpack::{Pins, Unpacker, ensure_layers, remove_layers, remove_left_layers, restore_lost_layers, unpack};
+pub(crate) use unpack::{
+    Pins, Unpacker, ensure_layers, remove_layers, remove_left_layers, restore_lost_layers, unpack,
+};
 
 use std::sync::Arc;
 
+use crate::Engine;
+use crate::system::FilterError;
 use base::error::{Kind, Kinded};
 use image::{Image, ImageUser};
 use oci::{Digest, Reference};
-use crate::Engine;
-use crate::system::FilterError;
 
 /// An image operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -153,8 +153,12 @@ async fn one(
 
 /// Removes the unpacked layers of an image that did not come about, but for those that others have.
 async fn discard_layers(engine: &Arc<Engine>, resolved: &Resolved) {
-    let kept: std::collections::BTreeSet<oci::ChainId> =
-        engine.images.list().iter().flat_map(|image| image.chain()).collect();
+    let kept: std::collections::BTreeSet<oci::ChainId> = engine
+        .images
+        .list()
+        .iter()
+        .flat_map(|image| image.chain())
+        .collect();
     let layers = resolved.chain().into_iter().rev();
     let layers = layers.filter(|layer| !kept.contains(layer)).collect();
     let worker = Arc::clone(engine);
@@ -192,7 +196,11 @@ pub(crate) fn cancelled() -> ImageError {
 /// Returns the error of a registry, or of what it sent, in its own words.
 pub(crate) fn remote<E: Kinded>(error: E) -> ImageError {
     ImageError::Remote {
-        kind: error.kind(),
+        kind: match error.kind() {
+            // dockerd answers 500 when a registry wants to know who asks: it is not our caller who may not.
+            Kind::Denied => Kind::Internal,
+            kind => kind,
+        },
         text: base::error::chain(&error).to_string(),
     }
 }

@@ -517,7 +517,7 @@ fn signatures_are_read_from_cosigns_manifest_and_kept() {
     let directory = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(directory.path()).unwrap();
     let (image, index) = (Digest::sha256(b"m"), Digest::sha256(b"i"));
-    assert_eq!(store.evidence(&image).subjects, [image.clone()]);
+    assert_eq!(store.evidence(&image).subjects, std::slice::from_ref(&image));
     let kept = Evidence {
         subjects: vec![image.clone(), index],
         signatures: vec![signature],

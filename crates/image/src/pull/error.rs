@@ -72,7 +72,7 @@ pub enum PullError {
     Create(#[from] CreateError),
     /// A layer that another pull was fetching as well.
     #[error(transparent)]
-    Shared(Arc<PullError>),
+    Shared(Arc<Self>),
     /// Nobody wants the image any more.
     #[error("the pull was cancelled")]
     Cancelled,

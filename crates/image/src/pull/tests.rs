@@ -331,7 +331,8 @@ async fn a_registry_without_ranges_is_resumed_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn im_01_wrong_bytes_are_never_shown() {
-    let lies: [(&str, fn(usize) -> Lie); 4] = [
+    type Make = fn(usize) -> Lie;
+    let lies: [(&str, Make); 4] = [
         ("flipped", |size| Lie::Flip(size / 2)),
         ("flipped at the end", |size| Lie::Flip(size - 1)),
         ("another body", |_| Lie::Body(gzip(&tar("other", 3)))),
@@ -408,7 +409,7 @@ async fn im_02_manifests_are_read_in_one_way_only() {
             "foreign",
             |m| {
                 m["layers"][0]["mediaType"] =
-                    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into()
+                    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
             },
             Kind::Unsupported,
         ),

@@ -61,9 +61,12 @@ async fn pull(call: Call, name: String) -> Result<Reply, ApiError> {
     Ok(reply::stream("application/json", stream))
 }
 
+/// The work of a pull.
+type Pulling = Pin<Box<dyn Future<Output = Result<(), ImageError>> + Send>>;
+
 /// A pull that goes on as long as somebody reads what it tells: dropping it cancels it.
 struct Pull {
-    pulling: Option<Pin<Box<dyn Future<Output = Result<(), ImageError>> + Send>>>,
+    pulling: Option<Pulling>,
     messages: mpsc::Receiver<PullProgress>,
     error: Option<ImageError>,
 }

@@ -16,10 +16,14 @@ pub(crate) async fn list(call: Call) -> Result<Reply, ApiError> {
             .or_default()
             .push(name.to_owned());
     }
-    let images = engine::image::list(call.engine(), ImageListRequest {
-        all: call.query.flag("all"),
-        filters,
-    }).await?;
+    let images = engine::image::list(
+        call.engine(),
+        ImageListRequest {
+            all: call.query.flag("all"),
+            filters,
+        },
+    )
+    .await?;
     let rows: Vec<_> = images
         .iter()
         .map(|image| summary::image(image, call.version))

@@ -163,7 +163,7 @@ impl Extractor<'_> {
     /// Opens the directory `path` below the target, links resolved as in the container, and makes what is missing of it.
     fn open_parent(&self, path: &[u8]) -> io::Result<OwnedFd> {
         if path.is_empty() {
-            return Ok(self.directory.try_clone()?);
+            return self.directory.try_clone();
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
@@ -172,11 +172,7 @@ impl Extractor<'_> {
             return Ok(directory);
         }
         let whole = below(self.path, path);
-        Ok(self
-            .sight
-            .root
-            .mkdir_all(&whole, 0o755)
-            .map_err(io::Error::from)?)
+        self.sight.root.mkdir_all(&whole, 0o755).map_err(io::Error::from)
     }
 
     /// Refuses to change what a name is, if that was asked for. The texts are docker's.
