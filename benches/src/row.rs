@@ -8,6 +8,7 @@ pub mod exec;
 pub mod many;
 pub mod memory;
 pub mod pull;
+pub mod push;
 pub mod registry;
 pub mod run;
 pub mod size;
@@ -45,4 +46,5 @@ pub const ROWS: &[(&str, Row)] = &[
     ("size", size::measure),
     ("registry", registry::measure),
     ("pull", pull::measure),
+    ("push", push::measure),
 ];

@@ -20,14 +20,7 @@ use crate::table::Table;
 
 /// Measures Berth, docker, podman and the floor in turn; the best of each is shown.
 pub fn measure(effort: Effort) -> Result<Table> {
-    let image = std::env::var_os("BERTH_BENCH_IMAGE")
-        .map_or_else(|| PathBuf::from("/tmp/bench-image"), PathBuf::from);
-    if !image.join("gzip/index.json").exists() {
-        bail!(
-            "no image in {}: make it with benches/image/layers.sh and layouts.py",
-            image.display()
-        );
-    }
+    let image = image_directory()?;
     let server = RegistryServer::docker("")?.context("docker-registry is not installed")?;
     for tag in ["gzip", "gzip-changed", "zstd"] {
         publish(&image, &server, tag)?;
@@ -78,6 +71,19 @@ pub fn measure(effort: Effort) -> Result<Table> {
     ]);
     subjects.berth.finish()?;
     Ok(table)
+}
+
+/// Returns where the image is.
+pub(super) fn image_directory() -> Result<PathBuf> {
+    let image = std::env::var_os("BERTH_BENCH_IMAGE")
+        .map_or_else(|| PathBuf::from("/tmp/bench-image"), PathBuf::from);
+    if !image.join("gzip/index.json").exists() {
+        bail!(
+            "no image in {}: make it with benches/image/layers.sh and layouts.py",
+            image.display()
+        );
+    }
+    Ok(image)
 }
 
 fn publish(image: &Path, server: &RegistryServer, tag: &str) -> Result<()> {
@@ -169,7 +175,7 @@ impl Subjects {
 }
 
 /// Syncs everything, then runs a command to its end.
-fn timed(command: &mut Command) -> Result<Duration> {
+pub(super) fn timed(command: &mut Command) -> Result<Duration> {
     command::run(&mut Command::new("sync"), b"")?.expect(0)?;
     let start = Instant::now();
     command::run(command, b"")?.expect(0)?;

@@ -1,6 +1,7 @@
 //! Rows of docs/seeds.md whose sentence is a measurement, or needs one of the small programs of `tests/probe/seeds.c`:
 //! limits that are felt (C), parameters of the kernel (Y), shared memory (M), short lives (G).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -408,6 +409,27 @@ fn m04_the_layer_is_where_inspect_says() -> Result<()> {
     let upper = daemon.inspect("c1", "{{.GraphDriver.Data.UpperDir}}")?;
     let file = std::fs::read(Path::new(&upper).join("shm.txt"))?;
     assert_eq!(file.strip_suffix(b"\0"), Some(LETTERS.as_bytes()));
+    daemon.finish()
+}
+
+/// Containers of one image share its files: on the disk, and by the same inode in the page cache.
+#[test]
+fn a18_containers_share_the_files_of_their_image() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let mut inodes = std::collections::BTreeSet::new();
+    for number in 0..10 {
+        let name = format!("c{number}");
+        daemon.ok(&["run", "-d", "--name", &name, "busybox", "sleep", "1000"])?;
+        inodes.insert(daemon.ok(&["exec", &name, "stat", "-c", "%i", "/bin/busybox"])?);
+        let upper = daemon.inspect(&name, "{{.GraphDriver.Data.UpperDir}}")?;
+        assert!(
+            !Path::new(&upper).join("bin/busybox").exists(),
+            "{name} has a copy of its own"
+        );
+    }
+    let lower = daemon.inspect("c0", "{{.GraphDriver.Data.LowerDir}}")?;
+    let file = std::fs::metadata(Path::new(&lower).join("bin/busybox"))?;
+    assert_eq!(inodes.into_iter().collect::<Vec<_>>(), [file.ino().to_string()]);
     daemon.finish()
 }
 
