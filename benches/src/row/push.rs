@@ -31,19 +31,37 @@ pub fn measure(effort: Effort) -> Result<Table> {
     let mut own: [Vec<Duration>; 4] = Default::default();
     let mut theirs: [Vec<Duration>; 4] = Default::default();
     for _ in 0..effort.of(1, 3) {
-        own[0].push(timed(berth.command(["load", "-q", "-i", &text(&archive)])?.stdout(null()))?);
+        own[0].push(timed(
+            berth
+                .command(["load", "-q", "-i", &text(&archive)])?
+                .stdout(null()),
+        )?);
         if let Some(docker) = &docker {
-            theirs[0].push(timed(docker.command(&["load", "-q", "-i", &text(&archive)]).stdout(null()))?);
+            theirs[0].push(timed(
+                docker
+                    .command(&["load", "-q", "-i", &text(&archive)])
+                    .stdout(null()),
+            )?);
         }
         pushes(&mut own, &|arguments| berth.command(arguments))?;
         if let Some(docker) = &docker {
             pushes(&mut theirs, &|arguments| Ok(docker.command(arguments)))?;
         }
         let saved = place.directory().join("saved.tar");
-        own[3].push(timed(&mut berth.command(["save", "-o", &text(&saved), "bench:whole"])?)?);
+        own[3].push(timed(&mut berth.command([
+            "save",
+            "-o",
+            &text(&saved),
+            "bench:whole",
+        ])?)?);
         std::fs::remove_file(&saved)?;
         if let Some(docker) = &docker {
-            theirs[3].push(timed(&mut docker.command(&["save", "-o", &text(&saved), "bench:whole"]))?);
+            theirs[3].push(timed(&mut docker.command(&[
+                "save",
+                "-o",
+                &text(&saved),
+                "bench:whole",
+            ]))?);
             std::fs::remove_file(&saved)?;
         }
         clear(&|arguments| berth.command(arguments))?;
@@ -87,7 +105,18 @@ fn pushes(times: &mut [Vec<Duration>; 4], engine: Engine<'_>) -> Result<()> {
     let more = format!("{}/bench:more", server.address());
     done(engine, &["tag", "bench:whole", &whole])?;
     times[1].push(timed(engine(&["push", "-q", &whole])?.stdout(null()))?);
-    done(engine, &["create", "--network", "none", "--name", "more", "bench:whole", "true"])?;
+    done(
+        engine,
+        &[
+            "create",
+            "--network",
+            "none",
+            "--name",
+            "more",
+            "bench:whole",
+            "true",
+        ],
+    )?;
     let mut copy = engine(&["cp", "/etc/hostname", "more:/more"])?;
     command::run(&mut copy, b"")?.expect(0)?;
     done(engine, &["commit", "more", &more])?;
