@@ -85,7 +85,9 @@ impl Kinded for UnpackError {
                 | io::ErrorKind::DirectoryNotEmpty
                 | io::ErrorKind::CrossesDevices
                 | io::ErrorKind::TooManyLinks
-                | io::ErrorKind::InvalidFilename => Kind::Invalid,
+                | io::ErrorKind::InvalidFilename
+                // It is cut off in the content of this member.
+                | io::ErrorKind::UnexpectedEof => Kind::Invalid,
                 // A path of the archive that leads through a link.
                 _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Kind::Invalid,
                 _ => kind_of_io(source),

@@ -103,13 +103,17 @@ pub(crate) fn is_extension(block: &[u8; BLOCK]) -> bool {
 /// The checksum is the sum of all bytes with its own field as blanks; old writers summed signed bytes.
 pub(crate) fn verify_checksum(block: &[u8; BLOCK]) -> Option<()> {
     let wanted = signed(&block[148..156])?;
-    let (mut sum, mut signed_sum) = (0i64, 0i64);
-    for (at, &byte) in block.iter().enumerate() {
-        let byte = if (148..156).contains(&at) { b' ' } else { byte };
-        sum += i64::from(byte);
-        signed_sum += i64::from(i8::from_ne_bytes([byte]));
-    }
-    (wanted == sum || wanted == signed_sum).then_some(())
+    let rest = [&block[..148], &block[156..]];
+    let sum_of = |part: &[u8]| part.iter().map(|&byte| i64::from(byte)).sum::<i64>();
+    let sum = sum_of(rest[0]) + 8 * i64::from(b' ') + sum_of(rest[1]);
+    // As a signed one, each byte of the upper half is 256 less.
+    let signed_sum = || {
+        rest.concat()
+            .iter()
+            .filter(|&&byte| byte >= 0x80)
+            .fold(sum, |sum, _| sum - 256)
+    };
+    (wanted == sum || wanted == signed_sum()).then_some(())
 }
 
 pub(crate) fn old_pieces(table: &[u8], map: &mut Vec<(u64, u64)>) -> Option<()> {

@@ -215,6 +215,9 @@ impl<R: Read> TarReader<R> {
         }
         let mut pax = extensions.pax;
         let stored = pax.size.unwrap_or(header_size);
+        if stored > i64::MAX.unsigned_abs() - BLOCK_U64 {
+            return Err(wrong("the size is too large"));
+        }
         let old_sparse = block[156] == b'S';
         let new_sparse = pax.sparse_version == Some((1, 0));
         let pieces = pax.sparse_map.take();
@@ -226,9 +229,6 @@ impl<R: Read> TarReader<R> {
         entry.size = stored;
         self.remaining = stored;
         self.padding = stored.next_multiple_of(BLOCK_U64).saturating_sub(stored);
-        if stored > i64::MAX.unsigned_abs() - BLOCK_U64 {
-            return Err(wrong("the size is too large"));
-        }
         if [old_sparse, new_sparse, pieces.is_some()]
             .iter()
             .filter(|&&yes| yes)

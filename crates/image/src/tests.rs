@@ -1,5 +1,7 @@
 //! The store from outside: round trips with the tools that other people use, hostile archives, crashes, rivals.
 
+mod limits;
+
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

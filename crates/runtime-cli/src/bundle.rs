@@ -1,5 +1,8 @@
 //! Reading a bundle: a directory with `config.json` and the root file system it names.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;

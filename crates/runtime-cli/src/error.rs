@@ -4,6 +4,9 @@ use std::error::Error;
 
 use base::error::chain;
 
+/// The longest text in bytes, more or less.
+const MAX_TEXT: usize = 4000;
+
 /// A command failed. The text is the whole chain already, because it goes to a log that has one line per error.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -12,11 +15,25 @@ pub(crate) struct CommandError {
 }
 
 impl CommandError {
-    /// Returns an error with this text.
+    /// Returns an error with this text, as one line of bounded length whatever a document's own texts bring into it.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
+        let message: String = message.into();
+        if message.len() <= MAX_TEXT && !message.contains(char::is_control) {
+            return Self { message };
         }
+        let mut line = String::new();
+        for character in message.chars() {
+            if line.len() >= MAX_TEXT {
+                line.push('…');
+                break;
+            }
+            if character.is_control() {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
+        }
+        Self { message: line }
     }
 }
 

@@ -284,7 +284,7 @@ fn undo(globals: &Globals, id: &str, group: Option<Cgroup>) {
 }
 
 /// Returns the limits of the document; a container without a device list gets one, which opens the default devices only.
-fn limits(spec: &Spec) -> Limits {
+pub(crate) fn limits(spec: &Spec) -> Limits {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
     let mut resources = resources.unwrap_or_default();
     if resources.devices().is_none() {
@@ -293,7 +293,7 @@ fn limits(spec: &Spec) -> Limits {
     Limits::from(&resources)
 }
 
-fn console_size(spec: &Spec) -> Option<(u16, u16)> {
+pub(crate) fn console_size(spec: &Spec) -> Option<(u16, u16)> {
     let size = spec.process().as_ref()?.console_size()?;
     Some((size.height().try_into().ok()?, size.width().try_into().ok()?))
 }

@@ -36,6 +36,12 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     result
 }
 
+/// Checks all of `request` that [`create`] checks before it makes anything, and makes nothing.
+pub fn check(request: &CreateRequest<'_>) -> Result<()> {
+    refuse_unsupported(request.spec)?;
+    make_plan(request, &mut Vec::new()).map(drop)
+}
+
 fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Result<Plan<'a>> {
     let spec = request.spec;
     let mut namespaces = Namespaces::from_spec(spec)?;

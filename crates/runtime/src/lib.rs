@@ -44,7 +44,7 @@ mod target;
 mod user;
 
 pub use crate::capability::{MissingCapabilities, capability_number};
-pub use crate::create::create;
+pub use crate::create::{check, create};
 pub use crate::error::{CreateError, Step};
 pub use crate::exec::exec;
 pub use crate::hook::{HookKind, run_hooks};

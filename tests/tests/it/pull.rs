@@ -164,7 +164,15 @@ fn run_pulls_as_the_flag_says() -> Result<()> {
         always.stderr
     );
     let quiet = daemon
-        .berth(&["run", "--rm", "-q", "--pull=always", &image.name, "true"])?
+        .berth(&[
+            "run",
+            "--rm",
+            "-q",
+            "--network=none",
+            "--pull=always",
+            &image.name,
+            "true",
+        ])?
         .expect(0)?;
     assert_eq!(quiet.stderr, "");
     let created = daemon

@@ -153,8 +153,8 @@ fn registry_ends_gracefully() -> Result<()> {
     until("the request to arrive", Duration::from_secs(10), || {
         let path = format!("{}/uploads", registry.root().display());
         let id = upload.rsplit('/').next().unwrap_or_default();
-        let is_there = std::path::Path::new(&path).join(id).exists();
-        Ok(is_there && registry.log().contains("POST"))
+        let upload = std::fs::metadata(std::path::Path::new(&path).join(id));
+        Ok(upload.is_ok_and(|upload| upload.len() > 0))
     })?;
     registry.signal(rustix::process::Signal::TERM)?;
     until("the server to hear it", Duration::from_secs(10), || {

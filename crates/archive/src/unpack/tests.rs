@@ -1,5 +1,8 @@
 //! Honest archives against GNU tar, hostile ones against a world outside that must not change.
 
+mod hostile;
+mod limits;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -934,4 +937,20 @@ fn names_need_not_be_text() {
     member.0.path = b"\xff\xfe".to_vec();
     unpack_with(&archive(&[member]), target.path(), Whiteouts::Overlay).unwrap();
     assert!(target.path().join(OsStr::from_bytes(b"\xff\xfe")).exists());
+}
+
+/// Old writers summed signed bytes.
+#[test]
+fn checksums_of_signed_bytes_are_read() {
+    let mut bytes = archive(&[file("a", "x")]);
+    bytes[0] = 0xff;
+    bytes[148..156].fill(b' ');
+    let sum: i64 = bytes[..512]
+        .iter()
+        .map(|&byte| i64::from(i8::from_ne_bytes([byte])))
+        .sum();
+    for (off, is_read) in [(0, true), (1, false), (-1, false), (256, true), (512, false)] {
+        bytes[148..156].copy_from_slice(format!("{:06o}\0 ", sum + off).as_bytes());
+        assert_eq!(inspect(&bytes[..], &Limits::LAYER).is_ok(), is_read, "{off}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The grammar, the choice of the rule, and signatures made with keys of our own.
 
+mod limits;
+
 use std::path::Path;
 
 use oci::{Digest, Reference};

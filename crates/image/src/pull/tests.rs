@@ -1,5 +1,7 @@
 //! Against a registry that lies: what is pulled is right, or it is not there; and every byte comes once.
 
+mod limits;
+
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
