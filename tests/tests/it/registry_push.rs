@@ -140,7 +140,8 @@ fn registry_keeps_what_came_before_a_cut() -> Result<()> {
 #[test]
 fn registry_ends_gracefully() -> Result<()> {
     let mut registry = RegistryServer::berth(&[])?;
-    let bytes = vec![b'x'; 1 << 20];
+    let bytes = vec![b'x'; 8 << 20];
+    let half = bytes.len() / 2;
     let digest = Digest::sha256(&bytes);
     let upload = begin(&registry, "app")?;
     let mut stream = TcpStream::connect(registry.address())?;
@@ -149,7 +150,7 @@ fn registry_ends_gracefully() -> Result<()> {
         bytes.len()
     );
     stream.write_all(head.as_bytes())?;
-    stream.write_all(&bytes[..1000])?;
+    stream.write_all(&bytes[..half])?;
     until("the request to arrive", Duration::from_secs(10), || {
         let path = format!("{}/uploads", registry.root().display());
         let id = upload.rsplit('/').next().unwrap_or_default();
@@ -161,7 +162,7 @@ fn registry_ends_gracefully() -> Result<()> {
         Ok(registry.log().contains("stopping"))
     })?;
     // Nobody is let in any more, and what had begun is carried to its end.
-    stream.write_all(&bytes[1000..])?;
+    stream.write_all(&bytes[half..])?;
     assert_eq!(registry.wait()?, 0);
     assert!(
         registry.log().contains(&format!("stored blob {digest}")),
