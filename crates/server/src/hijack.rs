@@ -8,7 +8,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::reply::{Head, Hijack};
 /// looked at.
 const HEAD_PATIENCE: Duration = Duration::from_millis(200);
 const HEAD_PAUSE: Duration = Duration::from_millis(1);
+/// How long what a client sent before it left may take to reach the shim.
+const LAST_INPUT: Duration = Duration::from_secs(1);
 
 /// Copies until the shim closes its end, or until the client is gone. `early` was read from the client already.
 pub(crate) async fn copy<C>(client: C, early: Bytes, hangup: Hangup, hijack: Hijack) -> io::Result<()>
@@ -37,9 +39,10 @@ where
         }
         send(&mut first, &mut client_writer).await
     };
+    // A client that has left already may have sent something before, which is passed on below.
     tokio::select! {
-        sent = sending => sent?,
-        () = hangup.wait() => return Ok(()),
+        sent = sending => drop(sent),
+        () = hangup.wait() => {}
     }
     drop(first);
     let Some(shim) = hijack.stream else {
@@ -65,7 +68,6 @@ where
         }
         // The half-close closes the container's stdin.
         drop(shim_writer);
-        std::future::pending::<()>().await;
     };
     let output = async {
         let mut copied = pump(&mut shim_reader, &mut client_writer).await;
@@ -83,11 +85,23 @@ where
         drop(client_writer.shutdown().await);
         copied
     };
-    tokio::select! {
-        copied = output => copied,
-        () = input => Ok(()),
-        () = hangup.wait() => Ok(()),
+    let (mut input, mut output) = (pin!(input), pin!(output));
+    let mut input_has_ended = false;
+    let (copied, client_has_left) = loop {
+        tokio::select! {
+            copied = &mut output => {
+                let client_has_left = copied.is_err();
+                break (copied, client_has_left);
+            }
+            () = &mut input, if !input_has_ended => input_has_ended = true,
+            () = hangup.wait() => break (Ok(()), true),
+        }
+    };
+    if client_has_left && !input_has_ended {
+        // Who types a line and the detach keys is gone before the line was read here. It is short, or nobody wants it.
+        drop(tokio::time::timeout(LAST_INPUT, input).await);
     }
+    copied
 }
 
 async fn send<W>(chunks: &mut Pin<Box<dyn Stream<Item = Bytes> + Send>>, writer: &mut W) -> io::Result<()>
@@ -189,6 +203,24 @@ mod tests {
         drop(shim);
         assert_eq!(read_all(&mut client).await, b"before output");
         copying.await.unwrap().unwrap();
+    }
+
+    /// Who types a line and then the detach keys has closed the connection before anybody looked at it.
+    #[tokio::test]
+    async fn what_was_sent_before_leaving_arrives() {
+        for output in [&b""[..], b"output that nobody reads"] {
+            let (mut client, server) = UnixStream::pair().unwrap();
+            let (ours, mut shim) = UnixStream::pair().unwrap();
+            let hangup = Hangup::of(&server).unwrap();
+            shim.write_all(output).await.unwrap();
+            client.write_all(b"last line").await.unwrap();
+            drop(client);
+            // How it ends does not matter: the client is gone.
+            drop(copy(server, Bytes::new(), hangup, hijack(ours, b"")).await);
+            let mut line = [0; 9];
+            shim.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"last line", "{output:?}");
+        }
     }
 
     /// A client reads the head with a buffer that it then throws away.
