@@ -201,7 +201,7 @@ fn export_and_import() -> Result<()> {
     daemon.finish()
 }
 
-/// By docker 20.10's rules, compared with it in `rmi_is_that_of_docker`.
+/// By docker 20.10's rules, as its daemon answered to the same commands by hand.
 #[test]
 fn parents_and_children_are_removed_in_order() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
