@@ -30,8 +30,8 @@ fn family(address: IpAddr) -> u8 {
     }
 }
 
-/// Returns an address in network byte order.
-fn octets(address: IpAddr) -> Vec<u8> {
+/// Returns an address in network byte order: 4 or 16 bytes.
+pub fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use netlink::Message;
 use netlink::nft::{self, Element, ElementData, Table};
-use netlink::route::MacAddress;
+use netlink::route::{MacAddress, octets};
 
 use super::layout::{HARDWARE, PORTS, RESIDENTS4, RESIDENTS6, SENDERS4, SENDERS6};
 use super::{Firewall, link_name};
@@ -52,12 +52,16 @@ impl Firewall {
             (bridged, PORTS, element(port, None)),
         ];
         for address in &endpoint.addresses {
-            let (octets, senders, residents) = match address {
-                IpAddr::V4(address) => (address.octets().to_vec(), SENDERS4, RESIDENTS4),
-                IpAddr::V6(address) => (address.octets().to_vec(), SENDERS6, RESIDENTS6),
+            let (senders, residents) = match address {
+                IpAddr::V4(_) => (SENDERS4, RESIDENTS4),
+                IpAddr::V6(_) => (SENDERS6, RESIDENTS6),
             };
-            all.push((bridged, senders, element(port, Some(octets.clone()))));
-            all.push((routed, residents, element(&endpoint.bridge, Some(octets))));
+            all.push((bridged, senders, element(port, Some(octets(*address)))));
+            all.push((
+                routed,
+                residents,
+                element(&endpoint.bridge, Some(octets(*address))),
+            ));
         }
         all
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use netlink::Message;
 use netlink::nft::{self, Element, ElementData};
+use netlink::route::octets;
 
 use super::Firewall;
 use super::layout::{MAPS4, MAPS6, Maps};
@@ -107,11 +108,4 @@ fn in_maps(publication: &Publication, maps: &Maps) -> (&'static str, Vec<Element
         maps.anywhere
     };
     (map, (first..=last).zip(port..).map(one).collect())
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
