@@ -412,6 +412,10 @@ impl Options {
             registry_mirrors: self.registry_mirrors.clone(),
             max_concurrent_downloads: self.max_concurrent_downloads,
             policy: self.policy.clone(),
+            network: engine::NetworkConfig {
+                bridge: "none".to_owned(),
+                ..engine::NetworkConfig::default()
+            },
             labels: self.labels.clone(),
             debug: self.debug,
         })
