@@ -226,7 +226,7 @@ fn write_files(engine: &Engine, container: &super::record::Container) -> Result<
         return Ok(());
     }
     let made = !engine.layout.task(&container.id).exists();
-    let place = crate::network::place(engine, container);
+    let place = crate::network::place(engine, container)?;
     host_files::write(&own, made, &hostname, &record, &place)
         .map_err(|error| StartError::step("write the container's files", error))
 }

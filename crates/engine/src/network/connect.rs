@@ -116,7 +116,7 @@ pub(crate) fn plug(
         publish(&engine, &container, endpoints);
     }
     let result = save(&engine, &container, &after).and_then(|()| {
-        container.set_record(after);
+        set_record(&container, after);
         failpoint::reached("network.connect.record");
         if runs {
             bring_about(&engine, &container, network)
@@ -136,7 +136,7 @@ pub(crate) fn plug(
         if let Err(error) = save(&engine, &container, &before) {
             tracing::error!(container = %container.id, error = %chain(&error), "a failed connect was not undone");
         }
-        container.set_record((*before).clone());
+        set_record(&container, (*before).clone());
         return Err(error);
     }
     tell(&engine, "connect", network, Some(container.id.as_str()));
@@ -271,6 +271,13 @@ pub(crate) fn publish(engine: &Engine, container: &Container, endpoints: Vec<End
     }
     drop(table);
     container.publish(|view| view.endpoints = Arc::new(endpoints));
+}
+
+/// Replaces what a container is, in memory.
+pub(crate) fn set_record(container: &Container, record: Record) {
+    let host = Arc::clone(&record.host);
+    container.set_record(record);
+    container.publish(|view| view.host = host);
 }
 
 /// Writes both what a container asks for and what it has.

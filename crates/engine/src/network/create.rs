@@ -132,7 +132,7 @@ fn make(engine: &Arc<Engine>, id: &NetworkId, request: CreateRequest) -> Result<
     failpoint::reached("network.create.record");
     let made = kernel.make_bridge(&record).and_then(|()| {
         kernel
-            .add_network(&engine.networks.table(), &record)
+            .add_network(&mut engine.networks.table(), &record)
             .map_err(|error| NetworkError::step("let the packet filter know", &record.name, error))
     });
     if let Err(error) = made {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base::error::chain;
 use network::endpoint;
 
-use super::connect::{change_default, check_mode, find, namespace, priorities, publish, save};
+use super::connect::{change_default, check_mode, find, namespace, priorities, publish, save, set_record};
 use super::endpoint::{Attachment, Endpoint};
 use super::error::NetworkError;
 use super::join::{choose_default, is_of_mode, key_of};
@@ -79,7 +79,7 @@ pub(crate) fn unplug(actor: &mut Actor, network: &Arc<NetworkRecord>) -> Result<
         publish(&engine, &container, left.clone());
     }
     save(&engine, &container, &after)?;
-    container.set_record(after);
+    set_record(&container, after);
     failpoint::reached("network.disconnect.record");
     if has {
         take_out(&engine, &container, network, &gone, &left);
@@ -115,7 +115,7 @@ fn take_out(
         }
     }
     // Published ports may now be another endpoint's.
-    if let Err(error) = kernel.replace(&engine.networks.table()) {
+    if let Err(error) = kernel.replace(&mut engine.networks.table()) {
         warn(&error);
     }
     drop(kernel);

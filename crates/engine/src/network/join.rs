@@ -59,11 +59,6 @@ pub(crate) fn joins(mode: &str) -> bool {
     !matches!(mode, "none" | "host") && !mode.starts_with("container:") && !mode.starts_with("ns:")
 }
 
-/// Returns whether a container joins networks.
-pub(crate) fn has_networks(engine: &Engine, config: &Config, host: &HostConfig) -> bool {
-    joins(mode(engine, config, host))
-}
-
 /// As [`asked`].
 pub(crate) fn wanted(engine: &Engine, record: &Record) -> Vec<Asked> {
     let (config, host) = (&record.config, &record.host);
@@ -209,9 +204,12 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
     let mut endpoints = Vec::with_capacity(asked.len());
     for asked in &asked {
         match join_one(&mut table, container, &name, asked, &endpoints) {
-            Ok(endpoint) => endpoints.push(endpoint),
+            Ok(endpoint) => {
+                table.adopt(id, endpoint.clone());
+                endpoints.push(endpoint);
+            }
             Err(error) => {
-                table.release(id);
+                table.cancel(id);
                 return Err(error);
             }
         }
@@ -224,7 +222,7 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
     let publications = match publish(engine, &mut table, container, &endpoints) {
         Ok(publications) => publications,
         Err(error) => {
-            table.release(id);
+            table.cancel(id);
             return Err(error);
         }
     };
@@ -267,39 +265,42 @@ pub(crate) fn attach_endpoints(
     }
     open::remember(engine)
         .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
-    let table = engine.networks.table();
+    let mut table = engine.networks.table();
     kernel
-        .add(&table, endpoints, publications)
+        .add(&mut table, endpoints, publications)
         .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))
 }
 
 /// Takes a container off its networks, when its run has ended or its start has failed. The kernel's side follows after the
 /// reply; the cables are gone with the namespace.
 pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
-    let (endpoints, publications) = engine.networks.table().release(container.id.as_str());
-    if endpoints.is_empty() && publications.is_empty() {
-        return;
-    }
-    container.publish(|view| {
-        view.endpoints = Arc::default();
-        view.publications = Arc::default();
-    });
-    for endpoint in &endpoints {
-        let record = {
-            let table = engine.networks.table();
+    let left = {
+        let mut table = engine.networks.table();
+        let (endpoints, publications) = table.release(container.id.as_str());
+        if endpoints.is_empty() && publications.is_empty() {
+            return;
+        }
+        let record = |endpoint: &Endpoint| {
             table
                 .get(&endpoint.network)
                 .map(|network| Arc::clone(&network.record))
         };
-        if let Some(record) = record {
-            tell(engine, "disconnect", &record, Some(container.id.as_str()));
-        }
+        let left: Vec<Arc<NetworkRecord>> = endpoints.iter().filter_map(record).collect();
+        table.gone.push((endpoints, publications));
+        left
+    };
+    container.publish(|view| {
+        view.endpoints = Arc::default();
+        view.publications = Arc::default();
+    });
+    for record in left {
+        tell(engine, "disconnect", &record, Some(container.id.as_str()));
     }
     let worker = Arc::clone(engine);
     engine.defer(move || {
         let mut kernel = worker.networks.kernel();
-        let table = worker.networks.table();
-        if let Err(error) = kernel.remove(&table, &endpoints, &publications) {
+        let mut table = worker.networks.table();
+        if let Err(error) = kernel.forget_gone(&mut table) {
             tracing::warn!(error = %chain(&error), "the packet filter still knows a container that has ended");
         }
     });
@@ -317,7 +318,7 @@ pub(crate) fn sandbox(endpoints: &[Endpoint]) -> Option<shim_api::task::Sandbox>
 }
 
 /// Returns where a container is, for its /etc/hosts and /etc/resolv.conf.
-pub(crate) fn place(engine: &Engine, container: &Container) -> Place {
+pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place, NetworkError> {
     let view = container.view();
     let config = &engine.config.network;
     let mut endpoints: Vec<&Endpoint> = view.endpoints.iter().collect();
@@ -328,21 +329,22 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Place {
             .map(IpAddr::V4)
             .or(endpoint.gateway6.map(IpAddr::V6))
     });
-    Place {
+    let links = super::links::of_default(engine, container)?;
+    Ok(Place {
         addresses: endpoints
             .iter()
             .flat_map(|endpoint| endpoint.addresses())
             .collect(),
         host_gateway: gateway
             .or_else(|| (view.host.network_mode == "host").then_some(Ipv4Addr::LOCALHOST.into())),
-        links: Vec::new(),
+        links: links.iter().map(|link| (link.address, link.names())).collect(),
         resolver: false,
         dns: Dns {
             servers: config.dns.clone(),
             options: config.dns_options.clone(),
             search: config.dns_search.clone(),
         },
-    }
+    })
 }
 
 fn join_one(

@@ -102,7 +102,11 @@ impl Kernel {
     }
 
     /// Lets the packet filter know a network.
-    pub(crate) fn add_network(&mut self, table: &Table, record: &NetworkRecord) -> Result<(), NetlinkError> {
+    pub(crate) fn add_network(
+        &mut self,
+        table: &mut Table,
+        record: &NetworkRecord,
+    ) -> Result<(), NetlinkError> {
         let Some(facts) = self.facts(record) else {
             return Ok(());
         };
@@ -113,7 +117,7 @@ impl Kernel {
     /// Lets the packet filter forget a network; what it was is given, the table has it no more.
     pub(crate) fn remove_network(
         &mut self,
-        table: &Table,
+        table: &mut Table,
         record: &NetworkRecord,
     ) -> Result<(), NetlinkError> {
         if !self.is_in_place {
@@ -129,7 +133,7 @@ impl Kernel {
     /// Lets the packet filter know endpoints and ports, which the table has already.
     pub(crate) fn add(
         &mut self,
-        table: &Table,
+        table: &mut Table,
         endpoints: &[Endpoint],
         publications: &[Publication],
     ) -> Result<(), NetlinkError> {
@@ -137,22 +141,17 @@ impl Kernel {
         self.change(table, messages)
     }
 
-    /// Lets the packet filter forget endpoints and ports, which the table has no more.
-    pub(crate) fn remove(
-        &mut self,
-        table: &Table,
-        endpoints: &[Endpoint],
-        publications: &[Publication],
-    ) -> Result<(), NetlinkError> {
-        if !self.is_in_place {
+    /// Lets the packet filter forget what has left the table.
+    pub(crate) fn forget_gone(&mut self, table: &mut Table) -> Result<(), NetlinkError> {
+        if table.gone.is_empty() {
             return Ok(());
         }
-        let messages = self.messages(endpoints, publications, false);
-        self.change(table, messages)
+        self.change(table, Vec::new())
     }
 
     /// Puts the packet filter in place as the table says, whatever it was.
-    pub(crate) fn replace(&mut self, table: &Table) -> Result<(), NetlinkError> {
+    pub(crate) fn replace(&mut self, table: &mut Table) -> Result<(), NetlinkError> {
+        table.gone.clear();
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
         self.filter()?.request(&messages)?;
@@ -176,12 +175,22 @@ impl Kernel {
         open(&mut self.filter, Family::Netfilter)
     }
 
-    /// Changes the tables. When they are not as they were left, because somebody flushed them or because they were never
-    /// made, they are made whole: the table of networks says what belongs there.
-    fn change(&mut self, table: &Table, messages: Vec<Message>) -> Result<(), NetlinkError> {
+    /// Changes the tables, what is gone first: a port that is given up and taken again is one and the same element. When
+    /// they are not as they were left, because somebody flushed them or because they were never made, they are made whole:
+    /// the table of networks says what belongs there.
+    fn change(&mut self, table: &mut Table, added: Vec<Message>) -> Result<(), NetlinkError> {
+        let gone = std::mem::take(&mut table.gone);
         if !self.is_in_place {
-            return self.replace(table);
+            return if added.is_empty() {
+                Ok(())
+            } else {
+                self.replace(table)
+            };
         }
+        let removed = gone
+            .iter()
+            .flat_map(|(endpoints, publications)| self.messages(endpoints, publications, false));
+        let messages: Vec<Message> = removed.chain(added).collect();
         if messages.is_empty() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ mod error;
 mod inspect;
 mod join;
 mod kernel;
+mod links;
 mod list;
 mod open;
 mod options;
@@ -27,6 +28,8 @@ mod prune;
 mod record;
 mod remove;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use connect::{ConnectRequest, connect};
 pub use create::{CreateRequest, Created, IpamRequest, create};
@@ -43,6 +46,7 @@ pub use remove::remove;
 pub(crate) use connect::plug;
 pub(crate) use disconnect::unplug;
 pub(crate) use join::{allocate, attach, check, leave, place, sandbox};
+pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
 pub(crate) use table::Networks;

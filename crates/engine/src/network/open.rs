@@ -76,10 +76,10 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
             }
         }
     }
-    let table = networks.table();
+    let mut table = networks.table();
     let was_in_place = engine.store.meta(IN_PLACE).ok().flatten();
     let result = if table.all().any(|network| !network.members.is_empty()) {
-        kernel.replace(&table)
+        kernel.replace(&mut table)
     } else if was_in_place.as_deref() == Some(engine.host.boot_id.as_str()) {
         kernel.clear()
     } else {

@@ -70,7 +70,7 @@ pub(crate) fn take_away(engine: &Arc<Engine>, record: &NetworkRecord) -> Result<
     engine
         .write(|batch| batch.remove_network(&record.id))
         .map_err(|error| back(NetworkError::step("forget", &record.name, error)))?;
-    if let Err(error) = kernel.remove_network(&engine.networks.table(), record) {
+    if let Err(error) = kernel.remove_network(&mut engine.networks.table(), record) {
         tracing::warn!(network = record.name, error = %chain(&error), "the packet filter still knows a network");
     }
     drop(kernel);

@@ -48,6 +48,8 @@ pub(crate) struct Table {
     by_id: BTreeMap<String, Network>,
     /// Ports of the host.
     pub(crate) ports: Ports,
+    /// What has left and the packet filter still knows.
+    pub(crate) gone: Vec<(Vec<Endpoint>, Vec<Publication>)>,
     /// What containers have published.
     pub(crate) published: BTreeMap<String, Vec<Publication>>,
 }
@@ -158,6 +160,17 @@ impl Table {
         members.cloned().collect()
     }
 
+    /// Takes back what was given for a start that never came to anything: nobody has seen the addresses.
+    pub(crate) fn cancel(&mut self, container: &str) {
+        for network in self.by_id.values_mut() {
+            if let Some(endpoint) = network.members.remove(container) {
+                for address in endpoint.addresses() {
+                    network.give_back(address);
+                }
+            }
+        }
+    }
+
     /// Takes a container off all networks and its ports back; returns what it had.
     pub(crate) fn release(&mut self, container: &str) -> (Vec<Endpoint>, Vec<Publication>) {
         let left = self
@@ -217,11 +230,6 @@ impl Network {
         self.resting
             .extend(addresses.into_iter().map(|address| (now, address)));
         Some(endpoint)
-    }
-
-    /// Returns how many addresses are taken.
-    pub(crate) fn count(&self) -> usize {
-        self.ranges.iter().map(Range::count).sum()
     }
 
     fn take_any(&mut self, family_is_v4: bool) -> Result<IpAddr, TakeError> {
