@@ -136,7 +136,8 @@ fn range(text: &str) -> Result<(u16, u16), String> {
     Ok((first, last))
 }
 
-fn number(text: &str) -> Result<u16, String> {
+/// Reads the number of a port; the texts are those of docker's library.
+pub(crate) fn number(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let problem = if digits {
         "value out of range"
