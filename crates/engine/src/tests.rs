@@ -53,6 +53,10 @@ impl Sandbox {
             registry_mirrors: Vec::new(),
             max_concurrent_downloads: 3,
             policy: None,
+            network: crate::NetworkConfig {
+                bridge: "none".to_owned(),
+                ..crate::NetworkConfig::default()
+            },
             labels: Vec::new(),
             debug: false,
         })
@@ -175,8 +179,7 @@ async fn wrong_requests_leave_nothing() {
     let engine = sandbox.open().await;
     let mut requests = Vec::new();
     for change in [
-        |request: &mut CreateRequest| request.host.network_mode = "bridge".to_owned(),
-        |request: &mut CreateRequest| request.host.published_ports = vec!["80".to_owned()],
+        |request: &mut CreateRequest| request.host.network_mode = "missing".to_owned(),
         |request: &mut CreateRequest| request.host.resources.memory = 1,
         |request: &mut CreateRequest| request.host.binds = vec!["made:/x".to_owned(), "x:/x".to_owned()],
         |request: &mut CreateRequest| request.host.log.driver = "syslog".to_owned(),

@@ -3,8 +3,8 @@
 use api_types::host_config as api;
 use api_types::mount as api_mount;
 use engine::config::{
-    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, Resources, RestartRequest,
-    RootfsRequest, Ulimit,
+    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, PortRequest, Protocol,
+    Resources, RestartRequest, RootfsRequest, Ulimit,
 };
 
 use super::{list, signed};
@@ -14,7 +14,7 @@ use crate::status::ApiError;
 pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
     refuse_unsupported(&api)?;
     let resources = resources_from(&api);
-    let published_ports = published_ports(&api);
+    let ports = ports(&api)?;
     Ok(HostConfig {
         binds: api.binds.unwrap_or_default(),
         mounts: api.mounts.into_iter().map(mount_from).collect::<Result<_, _>>()?,
@@ -25,7 +25,8 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         read_only_rootfs: api.readonly_rootfs,
         storage_opt: api.storage_opt,
         network_mode: api.network_mode,
-        published_ports,
+        ports,
+        endpoints: std::collections::BTreeMap::new(),
         publish_all_ports: api.publish_all_ports,
         dns: api.dns.unwrap_or_default(),
         dns_options: api.dns_options.unwrap_or_default(),
@@ -151,22 +152,53 @@ fn rootfs_from(text: &str) -> Result<Option<RootfsRequest>, ApiError> {
     }))
 }
 
-fn published_ports(api: &api::HostConfig) -> Vec<String> {
-    let bindings = api.port_bindings.iter().flat_map(|(port, bindings)| {
-        let bindings = bindings.as_deref().unwrap_or_default();
-        bindings.iter().map(move |binding| {
-            [
-                binding.host_ip.as_str(),
-                binding.host_port.as_str(),
-                port.as_str(),
-            ]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(":")
-        })
-    });
-    bindings.collect()
+fn ports(api: &api::HostConfig) -> Result<Vec<PortRequest>, ApiError> {
+    let mut requests = Vec::new();
+    for (container, bindings) in &api.port_bindings {
+        let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
+        let (Ok(port), Ok(protocol)) = (port.parse(), protocol.parse::<Protocol>()) else {
+            return Err(ApiError::invalid(format!(
+                "invalid port specification: \"{}\"",
+                container.escape_default()
+            )));
+        };
+        // docker's client sends null for a port without a binding, which asks for any.
+        let any = [api_types::network::PortBinding::default()];
+        let bindings = bindings.as_deref().filter(|list| !list.is_empty());
+        for binding in bindings.unwrap_or(&any) {
+            requests.push(PortRequest {
+                port,
+                protocol,
+                host_ip: host_ip(&binding.host_ip)?,
+                host_ports: host_ports(&binding.host_port)?,
+            });
+        }
+    }
+    Ok(requests)
+}
+
+fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>, ApiError> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_bad| ApiError::invalid(format!("invalid IP address: {}", text.escape_default()))),
+    }
+}
+
+fn host_ports(text: &str) -> Result<Option<(u16, u16)>, ApiError> {
+    if matches!(text, "" | "0") {
+        return Ok(None);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(Some((first, last))),
+        _ => Err(ApiError::invalid(format!(
+            "invalid port specification: \"{}\"",
+            text.escape_default()
+        ))),
+    }
 }
 
 fn mount_from(mount: api_mount::Mount) -> Result<MountRequest, ApiError> {
@@ -628,11 +660,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_become_text() {
+    fn port_bindings_become_requests() {
         let sent: api::HostConfig = serde_json::from_value(serde_json::json!({
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}], "81/udp": null},
         }))
         .unwrap();
-        assert_eq!(from_api(sent).unwrap().published_ports, ["127.0.0.1:8080:80/tcp"]);
+        let ports = from_api(sent).unwrap().ports;
+        assert_eq!((ports[0].port, ports[0].host_ports), (80, Some((8080, 8080))));
+        assert_eq!((ports[1].protocol, ports[1].host_ports), (Protocol::Udp, None));
     }
 }
