@@ -1,7 +1,10 @@
 //! `HostConfig` ↔ [`engine::config::HostConfig`]: every one of Docker's properties is translated or refused by name.
 
+use std::collections::BTreeMap;
+
 use api_types::host_config as api;
 use api_types::mount as api_mount;
+use api_types::network::PortBinding;
 use engine::config::{
     DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, PortRequest, Protocol,
     Resources, RestartRequest, RootfsRequest, Ulimit,
@@ -357,6 +360,30 @@ fn limits_from(devices: &Option<Vec<api::ThrottleDevice>>) -> Vec<DeviceLimit> {
         .collect()
 }
 
+/// Translates ports back.
+fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBinding>>> {
+    let mut bindings: BTreeMap<String, Option<Vec<PortBinding>>> = BTreeMap::new();
+    for request in ports {
+        let key = format!("{}/{}", request.port, request.protocol.as_str());
+        bindings
+            .entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(PortBinding {
+                host_ip: request
+                    .host_ip
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+                host_port: match request.host_ports {
+                    None => String::new(),
+                    Some((first, last)) if first == last => first.to_string(),
+                    Some((first, last)) => format!("{first}-{last}"),
+                },
+            });
+    }
+    bindings
+}
+
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
@@ -423,7 +450,7 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
 }
 
 /// Translates back, for inspect.
-pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
+pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
     let resources = &host.resources;
     api::HostConfig {
         binds: list(&host.binds),
@@ -432,8 +459,8 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
             kind: host.log.driver.clone(),
             config: host.log.options.clone(),
         },
-        network_mode: super::network::mode(host).to_owned(),
-        port_bindings: std::collections::BTreeMap::new(),
+        network_mode: network_mode.to_owned(),
+        port_bindings: port_bindings(&host.ports),
         restart_policy: api::RestartPolicy {
             name: if host.restart.name.is_empty() {
                 "no".to_owned()
@@ -636,7 +663,7 @@ mod tests {
             "BerthKeepNamespaces": true,
         });
         let sent: api::HostConfig = serde_json::from_value(document.clone()).unwrap();
-        let back = serde_json::to_value(to_api(&from_api(sent).unwrap())).unwrap();
+        let back = serde_json::to_value(to_api(&from_api(sent).unwrap(), "none")).unwrap();
         for (name, value) in document.as_object().unwrap() {
             assert_eq!(&back[name], value, "{name}");
         }
