@@ -3,7 +3,8 @@
 use crate::command::{
     attach, commit, cp, create, dial_stdio, diff, events, exec, export, history, image, image_copy, info,
     inspect, kill, load, login, logout, logs, pack, pause, port, prune, ps, pull, push, registry, rename,
-    restart, rm, run, save, search, start, stats, stop, system_check, top, update, version, volume, wait,
+    restart, rm, rollback, run, save, search, start, stats, stop, system_check, top, update, version, volume,
+    wait,
 };
 use crate::flag::{Command, Flag, Order, Positionals, State, many, one, switch};
 
@@ -83,7 +84,7 @@ static GROUPS: [&Command; 5] = group! {
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 61] = [
+static READY: [&Command; 62] = [
     &attach::COMMAND,
     &commit::COMMAND,
     &cp::COMMAND,
@@ -101,6 +102,7 @@ static READY: [&Command; 61] = [
     &rename::COMMAND,
     &restart::COMMAND,
     &rm::COMMAND,
+    &rollback::COMMAND,
     &run::COMMAND,
     &start::COMMAND,
     &stats::COMMAND,

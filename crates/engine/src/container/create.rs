@@ -192,6 +192,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         mounts,
         log_driver: host.log.driver.clone(),
         log_options: host.log.options.clone(),
+        rollback: None,
         config: Arc::new(config),
         host: Arc::new(host),
     };
