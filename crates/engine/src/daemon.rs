@@ -42,6 +42,8 @@ pub struct EngineConfig {
     pub log_driver: String,
     /// Options of the default log driver.
     pub log_options: BTreeMap<String, String>,
+    /// How much of the logs of removed containers is kept.
+    pub kept_logs: crate::container::KeptLogLimits,
     /// Limits of containers that name no other.
     pub default_ulimits: Vec<Ulimit>,
     /// Bytes of `/dev/shm`, 64 MiB.
@@ -193,6 +195,8 @@ pub struct Engine {
     /// Damage that was dealt with when the daemon started.
     pub(crate) found_at_start: Mutex<Vec<crate::check::Damage>>,
     pub(crate) registry: Registry,
+    /// Logs of containers that were removed.
+    pub(crate) kept_logs: crate::container::KeptLogs,
     /// How image registries are spoken to.
     pub(crate) registries: Registries,
     pub(crate) filters: FilterCache,
@@ -273,6 +277,7 @@ impl Engine {
             .await
             .map_err(part("the zygote"))?;
         let engine = Arc::new(Self {
+            kept_logs: crate::container::KeptLogs::new(layout.clone(), config.kept_logs),
             layout,
             host,
             id,

@@ -21,6 +21,7 @@ mod join;
 mod kernel;
 mod links;
 mod list;
+mod names;
 mod open;
 mod options;
 mod ports;
