@@ -3,12 +3,16 @@
 mod files;
 mod flags;
 mod mount;
+mod network;
+mod ports;
 mod request;
 mod resources;
 mod security;
 
 pub(crate) use files::{environment_file, from_environment};
 pub(crate) use flags::FLAGS;
+pub(crate) use network::{check_link, driver_opt};
+pub(crate) use ports::number as port_number;
 pub(crate) use request::Request;
 pub(crate) use resources::{pairs, restart_policy};
 

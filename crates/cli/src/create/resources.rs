@@ -1,4 +1,4 @@
-//! Values of resource flags: weights, rates, limits, id maps, offsets, ports.
+//! Values of resource flags: weights, rates, limits, id maps, offsets.
 
 use std::collections::BTreeMap;
 
@@ -243,30 +243,6 @@ pub(crate) fn parse_time_offset(text: &str) -> Result<(String, i64), String> {
 /// Wants `CLOCK=DURATION`.
 pub(crate) fn check_time_offset(text: &str) -> Result<(), String> {
     parse_time_offset(text).map(drop)
-}
-
-/// Reads `PORT[-PORT][/PROTOCOL]` as the names of ports.
-pub(crate) fn parse_expose(text: &str) -> Result<Vec<String>, String> {
-    let wrong = || format!("invalid range format for --expose: {text}");
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
-        return Err(format!("invalid protocol for --expose: {text}"));
-    }
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let port = |text: &str| {
-        text.parse::<u16>()
-            .map_err(|_reason: std::num::ParseIntError| wrong())
-    };
-    let (first, last) = (port(first)?, port(last)?);
-    if first > last || first == 0 {
-        return Err(wrong());
-    }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
-}
-
-/// Wants `PORT[-PORT][/PROTOCOL]`.
-pub(crate) fn check_expose(text: &str) -> Result<(), String> {
-    parse_expose(text).map(drop)
 }
 
 /// Reads `KEY=VALUE` pairs; a bare key has an empty value.
