@@ -35,6 +35,7 @@ mod docker_cli;
 mod docker_py;
 mod oci_runtime;
 mod on_demand;
+mod network_differential;
 mod rust_client;
 // Our own registry.
 mod registry_access;
