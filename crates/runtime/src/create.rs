@@ -88,6 +88,7 @@ fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Res
         entry,
         init: request.init,
         sends_null,
+        is_plugged: request.plug.is_some(),
     })
 }
 
@@ -219,6 +220,8 @@ fn serve(
     }
     let hooks = plan.spec.hooks().as_ref();
     if hooks.is_some() {
+        // They find the networks in place. Without hooks the child goes on with the mounts meanwhile.
+        plug(request, channel, pid)?;
         let state = plan.state(ContainerState::Creating, pid.as_raw_nonzero().get());
         run_hooks(HookKind::Prestart, hooks, &state)?;
         run_hooks(HookKind::CreateRuntime, hooks, &state)?;
@@ -226,6 +229,12 @@ fn serve(
     let fds: Vec<BorrowedFd<'_>> = trees.iter().map(AsFd::as_fd).collect();
     tell(channel, channel.send_mounts(&fds))?;
     drop(trees);
+    if hooks.is_none() {
+        plug(request, channel, pid)?;
+    }
+    if request.plug.is_some() {
+        tell(channel, channel.send_plugged())?;
+    }
     let held = matches!(request.gate, crate::request::Gate::Held(_));
     let console = wait_until_running(channel, held)?;
     Ok(Served {
@@ -238,10 +247,34 @@ fn serve(
 /// When the child cannot be told something, it has ended; why is in what it said before.
 fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
     let Err(error) = sent else { return Ok(()) };
-    match channel.receive()? {
-        Message::Failed(why) => Err(why),
-        _ => Err(error),
+    loop {
+        match channel.receive()? {
+            Message::Failed(why) => return Err(why),
+            // It was not waited for yet.
+            Message::Network => {}
+            _ => return Err(error),
+        }
     }
+}
+
+/// Has the container plugged into its networks as soon as it has a network namespace.
+fn plug(request: &CreateRequest<'_>, channel: &Channel, pid: Pid) -> Result<()> {
+    let Some(plug) = request.plug else {
+        return Ok(());
+    };
+    match channel.receive()? {
+        Message::Network => {}
+        Message::Failed(why) => return Err(why),
+        _ => {
+            return Err(CreateError::new(
+                Step::Sync,
+                0,
+                "the container's first process ended before its networks",
+            ));
+        }
+    }
+    let namespace = open_proc(pid, "ns/net", OFlags::RDONLY)?;
+    plug.plug(namespace.as_fd())
 }
 
 /// Waits for the program; returns the terminal's other end.

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use base::error::chain;
-use netlink::route::{Route, add_route, remove_route};
+use netlink::route::{MacAddress, Route, add_route, remove_route};
 use network::endpoint::{self, Settings};
 use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
 use super::endpoint::{Attachment, Endpoint};
 use super::error::NetworkError;
-use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, take_place};
-use super::kernel::mac;
+use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place};
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
@@ -174,9 +173,15 @@ fn bring_about(
         }
         let mut kernel = engine.networks.kernel();
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
-        let settings = cable(socket, endpoint).map_err(|error| failed(Box::new(error)))?;
-        endpoint::join(socket, std::os::fd::AsFd::as_fd(&namespace), &settings)
-            .map_err(|error| failed(Box::new(error)))?;
+        // Its own thread: joining enters the container's namespace for a moment.
+        let joined = std::thread::scope(|scope| {
+            let work = || endpoint::join(socket, namespace.as_fd(), &cable(endpoint));
+            scope.spawn(work).join()
+        });
+        match joined {
+            Ok(joined) => joined.map_err(|error| failed(Box::new(error)))?,
+            Err(_panic) => return Err(failed("the thread that does it panicked".into())),
+        }
     }
     Ok(())
 }
@@ -187,7 +192,7 @@ pub(crate) fn change_default<'a>(
     endpoints: impl Iterator<Item = &'a Endpoint>,
     add: bool,
 ) {
-    let Ok(mut inside) = netlink::Socket::open_in(Family::Route, std::os::fd::AsFd::as_fd(namespace)) else {
+    let Ok(mut inside) = netlink::Socket::open_in(Family::Route, namespace.as_fd()) else {
         return;
     };
     for endpoint in endpoints {
@@ -323,30 +328,21 @@ pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint
 }
 
 /// Returns the cable of an endpoint.
-fn cable(socket: &mut netlink::Socket, endpoint: &Endpoint) -> Result<Settings, netlink::NetlinkError> {
-    let Attachment::Bridge { bridge, port } = &endpoint.attachment;
-    let v4 = endpoint
-        .ipv4
-        .map(|net| (IpAddr::V4(net.addr()), net.prefix_len()));
-    let v6 = endpoint
-        .ipv6
-        .map(|net| (IpAddr::V6(net.addr()), net.prefix_len()));
-    let gateways = [
-        endpoint.gateway4.map(IpAddr::V4),
-        endpoint.gateway6.map(IpAddr::V6),
-    ];
-    Ok(Settings {
-        port: port.clone(),
-        bridge: socket.link(netlink::route::Target::Name(bridge))?.index,
-        interface: endpoint.interface.clone(),
-        mac: mac(&endpoint.mac),
-        mtu: endpoint.mtu,
-        addresses: v4.into_iter().chain(v6).collect(),
-        gateways: gateways
-            .into_iter()
-            .flatten()
-            .filter(|_| endpoint.is_default)
-            .collect(),
-        talking: endpoint.talking,
-    })
+fn cable(endpoint: &Endpoint) -> Settings {
+    let plan = sandbox_endpoint(endpoint);
+    let Attachment::Bridge { bridge, port } = endpoint.attachment.clone();
+    Settings {
+        attach: endpoint::Attach::Bridge {
+            bridge,
+            port,
+            talking: endpoint.talking,
+        },
+        interface: plan.interface,
+        mac: plan.mac.map(MacAddress),
+        mtu: plan.mtu,
+        addresses: plan.addresses,
+        gateways: plan.gateways,
+        routes: Vec::new(),
+        sysctls: plan.sysctls,
+    }
 }
