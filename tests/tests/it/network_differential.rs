@@ -27,7 +27,9 @@ fn networks_answer_as_dockerd_does() -> Result<()> {
     })?;
     let tar = image::busybox_tar(dockerd.place().directory())?;
     let tar = tar.to_str().context("path")?;
-    dockerd.docker(&["import", "--change", "CMD [\"sh\"]", tar, "busybox"], b"")?.expect(0)?;
+    dockerd
+        .docker(&["import", "--change", "CMD [\"sh\"]", tar, "busybox"], b"")?
+        .expect(0)?;
     let mut wrong = Vec::new();
     for line in REQUESTS.lines() {
         let request: Value = serde_json::from_str(line)?;
@@ -35,7 +37,10 @@ fn networks_answer_as_dockerd_does() -> Result<()> {
         let berth = ask(&daemon.place().socket(), &request)?;
         match (docker == berth, request.get("differs")) {
             (true, None) | (false, Some(_)) => {}
-            (false, None) => wrong.push(format!("{line}\n  docker {} {}\n  berth  {} {}", docker.0, docker.1, berth.0, berth.1)),
+            (false, None) => wrong.push(format!(
+                "{line}\n  docker {} {}\n  berth  {} {}",
+                docker.0, docker.1, berth.0, berth.1
+            )),
             (true, Some(_)) => wrong.push(format!("{line}\n  does not differ any more")),
         }
     }
@@ -92,7 +97,10 @@ fn mask(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.into_iter().filter(|(key, _)| !NEWER.contains(&key.as_str()));
-            Value::Object(kept.map(|(key, value)| (mask_text(&key), mask(value))).collect::<Map<_, _>>())
+            Value::Object(
+                kept.map(|(key, value)| (mask_text(&key), mask(value)))
+                    .collect::<Map<_, _>>(),
+            )
         }
         Value::Array(list) => list.into_iter().map(mask).collect(),
         Value::String(text) => Value::String(mask_text(&text)),
@@ -109,7 +117,11 @@ fn mask_text(text: &str) -> String {
     if is_namespace || text.starts_with("/var/run/docker/netns/") {
         return "<namespace>".to_owned();
     }
-    if text.len() == 17 && text.split(':').all(|part| part.len() == 2 && part.chars().all(is_hex)) {
+    if text.len() == 17
+        && text
+            .split(':')
+            .all(|part| part.len() == 2 && part.chars().all(is_hex))
+    {
         return "<mac>".to_owned();
     }
     let mut masked = String::new();
