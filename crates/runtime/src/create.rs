@@ -134,7 +134,11 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(childs);
-    match serve(&plan, &request, &channel, pid, warnings) {
+    let child = Child {
+        pid,
+        pidfd: pidfd.as_fd(),
+    };
+    match serve(&plan, &request, &channel, child, warnings) {
         Ok(served) => Ok(Created {
             pid,
             pidfd,
@@ -170,6 +174,13 @@ fn give_streams(stdio: &Stdio, root: (u32, u32)) {
     }
 }
 
+/// The container's first process, not reaped yet.
+#[derive(Clone, Copy, Debug)]
+struct Child<'a> {
+    pid: Pid,
+    pidfd: BorrowedFd<'a>,
+}
+
 struct Served {
     console: Option<OwnedFd>,
     warnings: Vec<String>,
@@ -181,10 +192,11 @@ fn serve(
     plan: &Plan<'_>,
     request: &CreateRequest<'_>,
     channel: &Channel,
-    pid: Pid,
+    child: Child<'_>,
     warnings: Vec<String>,
 ) -> Result<Served> {
     let namespaces = &plan.namespaces;
+    let pid = child.pid;
     if namespaces.is_new(CloneFlags::NEWUSER) {
         write_map(pid, "uid_map", &namespaces.uid_map)?;
         write_map(pid, "gid_map", &namespaces.gid_map)?;
@@ -221,7 +233,7 @@ fn serve(
     let hooks = plan.spec.hooks().as_ref();
     if hooks.is_some() {
         // They find the networks in place. Without hooks the child goes on with the mounts meanwhile.
-        plug(request, channel, pid)?;
+        plug(request, channel, child)?;
         let state = plan.state(ContainerState::Creating, pid.as_raw_nonzero().get());
         run_hooks(HookKind::Prestart, hooks, &state)?;
         run_hooks(HookKind::CreateRuntime, hooks, &state)?;
@@ -230,7 +242,7 @@ fn serve(
     tell(channel, channel.send_mounts(&fds))?;
     drop(trees);
     if hooks.is_none() {
-        plug(request, channel, pid)?;
+        plug(request, channel, child)?;
     }
     if request.plug.is_some() {
         tell(channel, channel.send_plugged())?;
@@ -258,7 +270,7 @@ fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
 }
 
 /// Has the container plugged into its networks as soon as it has a network namespace.
-fn plug(request: &CreateRequest<'_>, channel: &Channel, pid: Pid) -> Result<()> {
+fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Result<()> {
     let Some(plug) = request.plug else {
         return Ok(());
     };
@@ -273,8 +285,8 @@ fn plug(request: &CreateRequest<'_>, channel: &Channel, pid: Pid) -> Result<()> 
             ));
         }
     }
-    let namespace = open_proc(pid, "ns/net", OFlags::RDONLY)?;
-    plug.plug(namespace.as_fd())
+    let namespace = open_proc(child.pid, "ns/net", OFlags::RDONLY)?;
+    plug.plug(namespace.as_fd(), child.pidfd)
 }
 
 /// Waits for the program; returns the terminal's other end.

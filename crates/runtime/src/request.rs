@@ -58,12 +58,13 @@ pub struct CreateRequest<'a> {
 
 /// Connects containers with networks.
 pub trait Plug: fmt::Debug {
-    /// Plugs in the container whose network namespace is `namespace`, where the loopback interface of a new one is up.
+    /// Plugs in the container whose network namespace is `namespace`, where the loopback interface of a new one is up;
+    /// `process` is a pidfd of its PID 1.
     ///
     /// Is called once, in the caller's process and namespaces, while the container's process prepares itself; neither its
     /// network parameters are set nor its program is started before this has returned. A failure is that of the creation,
     /// and what was done outside of the namespace is then undone by whoever did it.
-    fn plug(&self, namespace: BorrowedFd<'_>) -> Result<(), CreateError>;
+    fn plug(&self, namespace: BorrowedFd<'_>, process: BorrowedFd<'_>) -> Result<(), CreateError>;
 }
 
 /// A process to add to a running container.

@@ -21,7 +21,6 @@ mod keep;
 mod launch;
 mod plug;
 mod request;
-mod resolver;
 mod session;
 mod shim;
 mod zygote;

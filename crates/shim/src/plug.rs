@@ -2,17 +2,23 @@
 
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 use base::error::chain;
+use netd_api::handover::{self, HandoverError, Sockets};
 use netlink::Socket;
 use netlink::route::MacAddress;
 use network::endpoint::{self, EndpointError, Route, Settings};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
+use rustix::io::Errno;
 use shim_api::task::{Attach, Sandbox, SandboxEndpoint};
 use sys::netlink::Family;
 
-use crate::resolver;
+/// How long the name server may take to let go of the sockets of an earlier run.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The networks of one container.
 #[derive(Debug)]
@@ -81,25 +87,54 @@ impl<'a> Networks<'a> {
 }
 
 impl Plug for Networks<'_> {
-    fn plug(&self, namespace: BorrowedFd<'_>) -> Result<(), CreateError> {
+    fn plug(&self, namespace: BorrowedFd<'_>, process: BorrowedFd<'_>) -> Result<(), CreateError> {
         if !self.sandbox.endpoints.is_empty() {
-            let mut host = Socket::open(Family::Route)
-                .map_err(|error| failed(error.errno().map_or(0, rustix::io::Errno::raw_os_error), &error))?;
+            let mut host = Socket::open(Family::Route).map_err(|error| failed(error.errno(), &error))?;
             for endpoint in &self.sandbox.endpoints {
-                self.join(&mut host, namespace, endpoint).map_err(|error| {
-                    failed(error.errno().map_or(0, rustix::io::Errno::raw_os_error), &error)
-                })?;
+                self.join(&mut host, namespace, endpoint)
+                    .map_err(|error| failed(error.errno(), &error))?;
             }
         }
         let Some(server) = &self.sandbox.resolver else {
             return Ok(());
         };
-        resolver::hand_over(server, self.container, namespace, self.is_kept)
-            .map_err(|error| failed(error.errno(), &error))
+        self.sockets(namespace)
+            .and_then(|sockets| handover::hand_over(server, self.container, &sockets, Some(process)))
+            .map_err(|error| failed(errno_of(&error), &error))
     }
 }
 
-fn failed(errno: i32, error: &dyn std::error::Error) -> CreateError {
+impl Networks<'_> {
+    /// Makes the sockets of the container's name server. In a namespace that was kept they may be those of the run before
+    /// for as long as it takes the server to hear that this one has ended.
+    fn sockets(&self, namespace: BorrowedFd<'_>) -> Result<Sockets, HandoverError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let made = sys::namespace::visit_network(namespace, handover::sockets)
+                .map_err(|source| HandoverError::Make { source })?;
+            match made {
+                Err(error) if self.is_kept && errno_of(&error) == Some(Errno::ADDRINUSE) => {
+                    if Instant::now() >= deadline {
+                        return Err(error);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+                made => return made,
+            }
+        }
+    }
+}
+
+fn errno_of(error: &HandoverError) -> Option<Errno> {
+    match error {
+        HandoverError::Make { source } => Some(source.errno()),
+        HandoverError::Connect { source, .. } => Errno::from_io_error(source),
+        HandoverError::Send { .. } => None,
+    }
+}
+
+fn failed(errno: Option<Errno>, error: &dyn std::error::Error) -> CreateError {
+    let errno = errno.map_or(0, Errno::raw_os_error);
     CreateError::new(Step::Network, errno, chain(error).to_string())
 }
 

@@ -11,7 +11,7 @@ use network::endpoint::{self, Settings};
 use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
-use super::endpoint::{Attachment, Endpoint};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place};
 use super::record::NetworkRecord;
@@ -329,20 +329,32 @@ pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint
 
 /// Returns the cable of an endpoint.
 fn cable(endpoint: &Endpoint) -> Settings {
-    let plan = sandbox_endpoint(endpoint);
-    let Attachment::Bridge { bridge, port } = endpoint.attachment.clone();
+    let planned = sandbox_endpoint(endpoint);
     Settings {
-        attach: endpoint::Attach::Bridge {
-            bridge,
-            port,
-            talking: endpoint.talking,
+        attach: match planned.attach {
+            shim_api::task::Attach::Bridge {
+                bridge,
+                port,
+                talking,
+            } => endpoint::Attach::Bridge {
+                bridge,
+                port,
+                talking,
+            },
         },
-        interface: plan.interface,
-        mac: plan.mac.map(MacAddress),
-        mtu: plan.mtu,
-        addresses: plan.addresses,
-        gateways: plan.gateways,
-        routes: Vec::new(),
-        sysctls: plan.sysctls,
+        interface: planned.interface,
+        mac: planned.mac.map(MacAddress),
+        mtu: planned.mtu,
+        addresses: planned.addresses,
+        gateways: planned.gateways,
+        routes: planned
+            .routes
+            .iter()
+            .map(|route| endpoint::Route {
+                destination: route.destination,
+                gateway: route.gateway,
+            })
+            .collect(),
+        sysctls: planned.sysctls,
     }
 }

@@ -12,6 +12,7 @@ use network::bridge;
 use oci_spec::runtime::{
     Capability, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
 };
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shim_api::client::ShimConnection;
 use shim_api::message::Event;
@@ -314,15 +315,21 @@ async fn a_kept_namespace_keeps_its_cable() {
     host::until("the cable has gone", || ports().is_empty()).await;
 }
 
-/// Takes what one shim hands over.
-fn take_sockets(listener: &OwnedFd) -> (String, UdpSocket, OwnedFd) {
+/// Takes what one shim hands over: the message, the sockets for UDP and TCP, and a pidfd of PID 1.
+fn take_sockets(listener: &OwnedFd) -> (String, UdpSocket, OwnedFd, OwnedFd) {
     let connection = rustix::net::accept(listener).unwrap();
     let (mut buffer, mut fds) = ([0; 1024], Vec::new());
     let length = sys::socket::receive_with_fds(&connection, &mut buffer, &mut fds).unwrap();
+    let process = fds.pop().unwrap();
     let tcp = fds.pop().unwrap();
     let udp = UdpSocket::from(fds.pop().unwrap());
     assert!(fds.is_empty());
-    (String::from_utf8(buffer[..length].to_vec()).unwrap(), udp, tcp)
+    (
+        String::from_utf8(buffer[..length].to_vec()).unwrap(),
+        udp,
+        tcp,
+        process,
+    )
 }
 
 fn listen(path: &Path) -> OwnedFd {
@@ -351,15 +358,12 @@ async fn the_name_server_gets_sockets_in_the_containers_namespace() {
         .start(task.clone(), Vec::new(), None, 0)
         .await;
     let error = error.unwrap_err().to_string();
-    assert!(
-        error.contains("hand the sockets of the container's name server"),
-        "{error}"
-    );
+    assert!(error.contains("connect to netd"), "{error}");
     assert!(ports().is_empty());
 
     let listener = listen(&server);
     let (_shim, mut events, _) = host::start(&host, task, Vec::new()).await;
-    let (message, udp, tcp) = take_sockets(&listener);
+    let (message, udp, tcp, process) = take_sockets(&listener);
     assert_eq!(
         message,
         format!("{{\"handover\":{{\"container\":\"{}\"}}}}", host.id)
@@ -390,6 +394,9 @@ async fn the_name_server_gets_sockets_in_the_containers_namespace() {
         logged.contains("NXDOMAIN") && logged.contains("by tcp"),
         "{logged}"
     );
+    let mut ended = [PollFd::new(&process, PollFlags::IN)];
+    let now = rustix::event::Timespec::default();
+    assert_eq!(rustix::event::poll(&mut ended, Some(&now)).unwrap(), 1);
     // As long as its sockets are held, so is the namespace.
     assert_eq!(ports().len(), 1);
     drop((udp, tcp));
