@@ -121,6 +121,8 @@ fn refuse_unsupported(api: &api::HostConfig) -> Result<(), ApiError> {
     let unsupported = [
         (!api.cgroup.is_empty(), "HostConfig.Cgroup"),
         (api.kernel_memory_tcp != 0, "KernelMemoryTCP"),
+        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
+        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
     ];
     match unsupported.into_iter().find(|(set, _)| *set) {
         Some((_, name)) => Err(ApiError::unsupported(name)),
@@ -387,6 +389,8 @@ fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBindi
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
+        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
+        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
         (!api.cgroup_parent.is_empty(), "CgroupParent in an update"),
         (
             api.devices.as_ref().is_some_and(|list| !list.is_empty()),
