@@ -581,6 +581,8 @@ pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
         berth_time_offsets: host.time_offsets.clone(),
         berth_uid_maps: maps_to(&host.uid_maps),
         berth_gid_maps: maps_to(&host.gid_maps),
+        berth_net_rate_in: 0,
+        berth_net_rate_out: 0,
         berth_keep_namespaces: host.keep_namespaces,
     }
 }
