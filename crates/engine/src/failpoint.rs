@@ -16,6 +16,7 @@ pub const STEPS: &[&str] = &[
     "start.intent",
     "start.files",
     "start.document",
+    "start.network",
     "start.spawn",
     "start.started",
     "exec.create",
@@ -30,10 +31,19 @@ pub const STEPS: &[&str] = &[
     "commit.layer",
     "commit.image",
     "commit.unpause",
+    "rollback.intent",
+    "rollback.removed",
+    "rollback.created",
     "remove.volumes",
     "remove.record",
     "remove.snapshot",
     "remove.directory",
+    "network.create.record",
+    "network.create.made",
+    "network.remove.bridge",
+    "network.connect.record",
+    "network.connect.filter",
+    "network.disconnect.record",
 ];
 
 static WANTED: OnceLock<Option<String>> = OnceLock::new();

@@ -24,11 +24,12 @@ mod storage_choice;
 
 pub mod container;
 pub mod image;
+pub mod network;
 pub mod system;
 pub mod volume;
 
 pub use ::registry::client::Credentials;
-pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
+pub use daemon::{Engine, EngineConfig, NetworkConfig, OpenError, UserNamespaceDefault};
 pub use spec::{Ids, config};
 
 #[cfg(test)]

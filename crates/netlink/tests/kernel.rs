@@ -227,7 +227,10 @@ fn ports_of_a_bridge_are_isolated_and_neighbours_known() {
         mac: MacAddress([2, 0, 0, 0, 0, 9]),
     };
     socket
-        .request(&[change_bridge_port(port, &settings), add_neighbour(&neighbour)])
+        .request(&[
+            change_bridge_port(Target::Index(port), &settings, &LinkChange::default()),
+            add_neighbour(&neighbour),
+        ])
         .unwrap();
     assert_eq!(socket.neighbours().unwrap(), [neighbour]);
     if let Some(shown) = net.host.json("ip", &["-j", "-d", "link", "show", "veth0"]) {

@@ -17,13 +17,14 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -37,8 +38,6 @@ const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_VLAN_ID: u16 = 1;
 /// `IFF_UP`.
 const UP: u32 = 1;
-/// `AF_BRIDGE`.
-const BRIDGE: u8 = 7;
 
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -218,12 +217,7 @@ pub enum Target<'a> {
 /// Makes a link. A name that is taken is an error.
 pub fn add_link(link: &NewLink<'_>) -> Message {
     let doing = format!("add link \"{}\"", link.name);
-    let mut message = Message::new(
-        RTM_NEWLINK,
-        CREATE | EXCLUSIVE,
-        doing,
-        &header(0, 0, &link.settings),
-    );
+    let mut message = Message::new(RTM_NEWLINK, CREATE | EXCLUSIVE, doing, &header(0, &link.settings));
     describe(&mut message, link);
     message
 }
@@ -238,17 +232,22 @@ pub fn change_link(target: Target<'_>, change: &LinkChange<'_>) -> Message {
     message
 }
 
-/// Changes how a bridge treats one of its ports.
-pub fn change_bridge_port(index: u32, port: &BridgePort) -> Message {
-    let fixed = header(BRIDGE, index, &LinkChange::default());
-    let mut message = Message::new(RTM_SETLINK, 0, format!("change bridge port {index}"), &fixed);
-    message.nested(IFLA_PROTINFO, |message| {
-        message
-            .u8(IFLA_BRPORT_MODE, port.hairpin.into())
-            .u8(IFLA_BRPORT_GUARD, 1)
-            .u8(IFLA_BRPORT_LEARNING, port.learning.into())
-            .u8(IFLA_BRPORT_UNICAST_FLOOD, port.flood.into())
-            .u8(IFLA_BRPORT_ISOLATED, port.isolated.into());
+/// Changes how a bridge treats a link that is a port of it already, and then the link. One message does both, so that a
+/// port is up only when it is treated as it shall be.
+pub fn change_bridge_port(target: Target<'_>, port: &BridgePort, change: &LinkChange<'_>) -> Message {
+    // Without `CREATE` it makes no link; only this kind of message has attributes of the bridge beside those of the link.
+    let mut message = to(RTM_NEWLINK, "change bridge port", target, change);
+    settings(&mut message, change);
+    message.nested(IFLA_LINKINFO, |message| {
+        message.text(IFLA_INFO_SLAVE_KIND, "bridge");
+        message.nested(IFLA_INFO_SLAVE_DATA, |message| {
+            message
+                .u8(IFLA_BRPORT_MODE, port.hairpin.into())
+                .u8(IFLA_BRPORT_GUARD, 1)
+                .u8(IFLA_BRPORT_LEARNING, port.learning.into())
+                .u8(IFLA_BRPORT_UNICAST_FLOOD, port.flood.into())
+                .u8(IFLA_BRPORT_ISOLATED, port.isolated.into());
+        });
     });
     message
 }
@@ -260,7 +259,7 @@ pub fn remove_link(target: Target<'_>) -> Message {
 
 /// Removes all links of a group.
 pub fn remove_link_group(group: u32) -> Message {
-    let fixed = header(0, 0, &LinkChange::default());
+    let fixed = header(0, &LinkChange::default());
     let mut message = Message::new(RTM_DELLINK, 0, format!("remove links of group {group}"), &fixed);
     message.u32(IFLA_GROUP, group);
     message
@@ -269,7 +268,7 @@ pub fn remove_link_group(group: u32) -> Message {
 impl Socket {
     /// Returns all links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let fixed = header(0, 0, &LinkChange::default());
+        let fixed = header(0, &LinkChange::default());
         let request = Message::new(RTM_GETLINK, DUMP, "list links", &fixed);
         self.dump(&request, read)
     }
@@ -302,9 +301,8 @@ fn read(reply: &Reply<'_>) -> Option<Link> {
 }
 
 /// `struct ifinfomsg`: family u8, padding u8, type u16, index i32, flags u32, change u32.
-fn header(family: u8, index: u32, change: &LinkChange<'_>) -> [u8; 16] {
+fn header(index: u32, change: &LinkChange<'_>) -> [u8; 16] {
     let mut fixed = [0; 16];
-    fixed[0] = family;
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     if let Some(up) = change.up {
         fixed[8..12].copy_from_slice(&u32::from(up).to_ne_bytes());
@@ -315,11 +313,9 @@ fn header(family: u8, index: u32, change: &LinkChange<'_>) -> [u8; 16] {
 
 fn to(kind: u16, verb: &str, target: Target<'_>, change: &LinkChange<'_>) -> Message {
     match target {
-        Target::Index(index) => {
-            Message::new(kind, 0, format!("{verb} link {index}"), &header(0, index, change))
-        }
+        Target::Index(index) => Message::new(kind, 0, format!("{verb} link {index}"), &header(index, change)),
         Target::Name(name) => {
-            let mut message = Message::new(kind, 0, format!("{verb} link \"{name}\""), &header(0, 0, change));
+            let mut message = Message::new(kind, 0, format!("{verb} link \"{name}\""), &header(0, change));
             message.text(IFLA_IFNAME, name);
             message
         }
@@ -362,7 +358,7 @@ fn data(message: &mut Message, kind: &LinkKind<'_>) {
         LinkKind::Veth { peer } => {
             // The peer is described as a link message without its netlink header.
             message.nested(VETH_INFO_PEER, |message| {
-                message.raw(&header(0, 0, &peer.settings));
+                message.raw(&header(0, &peer.settings));
                 message.text(IFLA_IFNAME, peer.name);
                 settings(message, &peer.settings);
             });

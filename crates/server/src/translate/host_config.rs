@@ -1,10 +1,13 @@
 //! `HostConfig` ↔ [`engine::config::HostConfig`]: every one of Docker's properties is translated or refused by name.
 
+use std::collections::BTreeMap;
+
 use api_types::host_config as api;
 use api_types::mount as api_mount;
+use api_types::network::PortBinding;
 use engine::config::{
-    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, Resources, RestartRequest,
-    RootfsRequest, Ulimit,
+    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, PortRequest, Protocol,
+    Resources, RestartRequest, RootfsRequest, Ulimit,
 };
 
 use super::{list, signed};
@@ -14,7 +17,7 @@ use crate::status::ApiError;
 pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
     refuse_unsupported(&api)?;
     let resources = resources_from(&api);
-    let published_ports = published_ports(&api);
+    let ports = ports(&api)?;
     Ok(HostConfig {
         binds: api.binds.unwrap_or_default(),
         mounts: api.mounts.into_iter().map(mount_from).collect::<Result<_, _>>()?,
@@ -25,7 +28,8 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         read_only_rootfs: api.readonly_rootfs,
         storage_opt: api.storage_opt,
         network_mode: api.network_mode,
-        published_ports,
+        ports,
+        endpoints: std::collections::BTreeMap::new(),
         publish_all_ports: api.publish_all_ports,
         dns: api.dns.unwrap_or_default(),
         dns_options: api.dns_options.unwrap_or_default(),
@@ -117,6 +121,8 @@ fn refuse_unsupported(api: &api::HostConfig) -> Result<(), ApiError> {
     let unsupported = [
         (!api.cgroup.is_empty(), "HostConfig.Cgroup"),
         (api.kernel_memory_tcp != 0, "KernelMemoryTCP"),
+        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
+        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
     ];
     match unsupported.into_iter().find(|(set, _)| *set) {
         Some((_, name)) => Err(ApiError::unsupported(name)),
@@ -151,22 +157,53 @@ fn rootfs_from(text: &str) -> Result<Option<RootfsRequest>, ApiError> {
     }))
 }
 
-fn published_ports(api: &api::HostConfig) -> Vec<String> {
-    let bindings = api.port_bindings.iter().flat_map(|(port, bindings)| {
-        let bindings = bindings.as_deref().unwrap_or_default();
-        bindings.iter().map(move |binding| {
-            [
-                binding.host_ip.as_str(),
-                binding.host_port.as_str(),
-                port.as_str(),
-            ]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(":")
-        })
-    });
-    bindings.collect()
+fn ports(api: &api::HostConfig) -> Result<Vec<PortRequest>, ApiError> {
+    let mut requests = Vec::new();
+    for (container, bindings) in &api.port_bindings {
+        let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
+        let (Ok(port), Ok(protocol)) = (port.parse(), protocol.parse::<Protocol>()) else {
+            return Err(ApiError::invalid(format!(
+                "invalid port specification: \"{}\"",
+                container.escape_default()
+            )));
+        };
+        // docker's client sends null for a port without a binding, which asks for any.
+        let any = [api_types::network::PortBinding::default()];
+        let bindings = bindings.as_deref().filter(|list| !list.is_empty());
+        for binding in bindings.unwrap_or(&any) {
+            requests.push(PortRequest {
+                port,
+                protocol,
+                host_ip: host_ip(&binding.host_ip)?,
+                host_ports: host_ports(&binding.host_port)?,
+            });
+        }
+    }
+    Ok(requests)
+}
+
+fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>, ApiError> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_bad| ApiError::invalid(format!("invalid IP address: {}", text.escape_default()))),
+    }
+}
+
+fn host_ports(text: &str) -> Result<Option<(u16, u16)>, ApiError> {
+    if matches!(text, "" | "0") {
+        return Ok(None);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(Some((first, last))),
+        _ => Err(ApiError::invalid(format!(
+            "invalid port specification: \"{}\"",
+            text.escape_default()
+        ))),
+    }
 }
 
 fn mount_from(mount: api_mount::Mount) -> Result<MountRequest, ApiError> {
@@ -325,9 +362,35 @@ fn limits_from(devices: &Option<Vec<api::ThrottleDevice>>) -> Vec<DeviceLimit> {
         .collect()
 }
 
+/// Translates ports back.
+fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBinding>>> {
+    let mut bindings: BTreeMap<String, Option<Vec<PortBinding>>> = BTreeMap::new();
+    for request in ports {
+        let key = format!("{}/{}", request.port, request.protocol.as_str());
+        bindings
+            .entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(PortBinding {
+                host_ip: request
+                    .host_ip
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+                host_port: match request.host_ports {
+                    None => String::new(),
+                    Some((first, last)) if first == last => first.to_string(),
+                    Some((first, last)) => format!("{first}-{last}"),
+                },
+            });
+    }
+    bindings
+}
+
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
+        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
+        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
         (!api.cgroup_parent.is_empty(), "CgroupParent in an update"),
         (
             api.devices.as_ref().is_some_and(|list| !list.is_empty()),
@@ -391,7 +454,7 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
 }
 
 /// Translates back, for inspect.
-pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
+pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
     let resources = &host.resources;
     api::HostConfig {
         binds: list(&host.binds),
@@ -400,8 +463,8 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
             kind: host.log.driver.clone(),
             config: host.log.options.clone(),
         },
-        network_mode: super::network::mode(host).to_owned(),
-        port_bindings: std::collections::BTreeMap::new(),
+        network_mode: network_mode.to_owned(),
+        port_bindings: port_bindings(&host.ports),
         restart_policy: api::RestartPolicy {
             name: if host.restart.name.is_empty() {
                 "no".to_owned()
@@ -604,7 +667,7 @@ mod tests {
             "BerthKeepNamespaces": true,
         });
         let sent: api::HostConfig = serde_json::from_value(document.clone()).unwrap();
-        let back = serde_json::to_value(to_api(&from_api(sent).unwrap())).unwrap();
+        let back = serde_json::to_value(to_api(&from_api(sent).unwrap(), "none")).unwrap();
         for (name, value) in document.as_object().unwrap() {
             assert_eq!(&back[name], value, "{name}");
         }
@@ -628,11 +691,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_become_text() {
+    fn port_bindings_become_requests() {
         let sent: api::HostConfig = serde_json::from_value(serde_json::json!({
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}], "81/udp": null},
         }))
         .unwrap();
-        assert_eq!(from_api(sent).unwrap().published_ports, ["127.0.0.1:8080:80/tcp"]);
+        let ports = from_api(sent).unwrap().ports;
+        assert_eq!((ports[0].port, ports[0].host_ports), (80, Some((8080, 8080))));
+        assert_eq!((ports[1].protocol, ports[1].host_ports), (Protocol::Udp, None));
     }
 }
