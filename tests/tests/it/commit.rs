@@ -144,7 +144,10 @@ fn i04_rollback_restores() -> Result<()> {
     daemon.ok(&["start", "c1"])?;
     daemon.ok(&["wait", "c1"])?;
     look("x")?;
-    assert_eq!(daemon.ok(&["diff", "c1"])?, "A /data\nC /etc\nD /etc/passwd\nA /n");
+    assert_eq!(
+        daemon.ok(&["diff", "c1"])?,
+        "A /data\nC /etc\nD /etc/passwd\nA /n"
+    );
     daemon.ok(&["run", "-d", "--name", "c2", "busybox", "sleep", "1000"])?;
     let refused = daemon.berth(&["rollback", "c2"])?.expect(1)?;
     assert!(
