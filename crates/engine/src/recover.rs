@@ -57,7 +57,8 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
-    let keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
+    let mut keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
+    keep.extend(engine.store.quarantined("containers")?);
     sweep(engine, &keep);
     Ok(())
 }

@@ -74,7 +74,9 @@ impl Overlay<'_> {
         for feature in FEATURES_OFF {
             match fsconfig_set_string(&config, feature, c"off") {
                 // A kernel that does not know it does not do it.
-                Err(error) if error.errno() != rustix::io::Errno::INVAL => return Err(error).at(Step::Rootfs),
+                Err(error) if error.errno() != rustix::io::Errno::INVAL => {
+                    return Err(error).at(Step::Rootfs);
+                }
                 _ => {}
             }
         }
