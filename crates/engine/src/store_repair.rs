@@ -31,7 +31,8 @@ pub(crate) fn open(layout: &Layout, boot_id: &str) -> Result<(Store, Option<Dama
         Err(error) => return Err(error),
     };
     let found = find_lost(&store, layout, boot_id)?;
-    if problem.is_none() && found.is_empty() {
+    let volumes = find_lost_volumes(&store, layout)?;
+    if problem.is_none() && found.is_empty() && volumes.is_empty() {
         return Ok((store, None));
     }
     let mut problems: Vec<String> = problem.into_iter().collect();
@@ -39,6 +40,12 @@ pub(crate) fn open(layout: &Layout, boot_id: &str) -> Result<(Store, Option<Dama
         problems.push(format!(
             "containers were missing in it, and found again by their files: {}",
             found.len()
+        ));
+    }
+    if !volumes.is_empty() {
+        problems.push(format!(
+            "volumes were missing in it, and found again by their files: {}",
+            volumes.join(", ")
         ));
     }
     for problem in &problems {
@@ -84,6 +91,20 @@ fn set_aside(layout: &Layout) -> Result<PathBuf, FileError> {
         }
     }
     Ok(aside)
+}
+
+/// Records the volumes that the store does not know; returns their names.
+fn find_lost_volumes(store: &Store, layout: &Layout) -> Result<Vec<String>, StoreError> {
+    let (rows, damaged) = store.volumes()?;
+    let known =
+        |name: &str| rows.iter().any(|row| row.name == name) || damaged.iter().any(|row| row.key == name);
+    let found = volume::lost(&layout.volumes(), &known);
+    if !found.is_empty() {
+        store.write(db::Durability::Power, |batch| {
+            found.iter().try_for_each(|row| batch.put_volume(row))
+        })?;
+    }
+    Ok(found.into_iter().map(|row| row.name).collect())
 }
 
 /// Records the containers that the store does not know and whose files say what they are; returns their ids.
