@@ -227,6 +227,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     engine
         .write(|batch| batch.insert_container(&row))
         .map_err(|error| step("record the container", error))?;
+    super::record_file::write(&engine.layout, &row);
     failpoint::reached("create.record");
 
     let id = undo.finish();
