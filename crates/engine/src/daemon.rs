@@ -189,6 +189,8 @@ pub struct Engine {
     pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
     pub(crate) networks: crate::network::Networks,
+    /// Names, and ports of the host.
+    pub(crate) netd: crate::network::Netd,
     pub(crate) policy: image::policy::PolicyFile,
     /// One check at a time.
     pub(crate) checking: tokio::sync::Mutex<()>,
@@ -289,6 +291,7 @@ impl Engine {
             pins,
             volumes,
             networks,
+            netd: crate::network::Netd::default(),
             policy: crate::policy::open(&config),
             checking: tokio::sync::Mutex::default(),
             found_at_start: Mutex::new(found_at_start),
@@ -335,6 +338,7 @@ impl Engine {
         let mut deferred = self.deferred.subscribe();
         // The sender lives in `self`.
         drop(deferred.wait_for(|&count| count == 0).await);
+        crate::network::rest(self).await;
         if let Err(error) = self.store.checkpoint() {
             tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
         }

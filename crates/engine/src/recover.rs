@@ -66,6 +66,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
+    crate::network::go_on_with_netd(engine).await;
     let keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
     sweep(engine, &keep);
     Ok(())

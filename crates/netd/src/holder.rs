@@ -24,6 +24,13 @@ struct Socket {
     inode: u64,
 }
 
+impl Socket {
+    /// Returns whether it is what is left of a connection that its program has closed.
+    fn is_remains(&self) -> bool {
+        self.protocol == Protocol::Tcp && (self.state == TIME_WAIT || self.inode == 0)
+    }
+}
+
 /// What is read of the tables of TCP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
@@ -56,10 +63,10 @@ impl Tables {
         ports
     }
 
-    /// Returns whether connections of this port have ended a short while ago.
+    /// Returns whether there are connections of this port that are nobody's any more.
     pub(crate) fn has_remains(&self, port: u16) -> bool {
         let mut sockets = self.sockets.iter();
-        sockets.any(|socket| socket.port == port && socket.state == TIME_WAIT)
+        sockets.any(|socket| socket.port == port && socket.is_remains())
     }
 
     fn of(extent: Extent) -> Self {
@@ -94,7 +101,7 @@ pub(crate) fn find(tables: &Tables, address: IpAddr, protocol: Protocol, port: u
     let candidates: Vec<&Socket> = tables
         .sockets
         .iter()
-        .filter(|socket| socket.protocol == protocol && socket.port == port && socket.state != TIME_WAIT)
+        .filter(|socket| socket.protocol == protocol && socket.port == port && !socket.is_remains())
         .filter(is_near)
         .collect();
     let listeners = candidates.iter().filter(|socket| socket.state == LISTEN);

@@ -36,6 +36,7 @@ pub fn netd_main(arguments: &[OsString]) -> ExitCode {
         listener,
         path: PathBuf::from(path),
         resolv_conf: PathBuf::from(resolv_conf),
+        idle: server::IDLE,
     };
     match server::serve(options) {
         Ok(()) => ExitCode::SUCCESS,

@@ -50,7 +50,11 @@ impl Proxies {
             return Err(io::Error::other(format!("there are {MOST} proxies already")));
         }
         match order.protocol {
-            Protocol::Tcp => rustix::net::listen(&socket, BACKLOG)?,
+            Protocol::Tcp => {
+                // Its connections have it from the listener, and do not keep the port when they are all that is left.
+                sockopt::set_socket_reuseaddr(&socket, true)?;
+                rustix::net::listen(&socket, BACKLOG)?;
+            }
             Protocol::Udp => sockopt::set_socket_recv_buffer_size(&socket, UDP_BUFFER)?,
             Protocol::Sctp => return Err(io::Error::other("SCTP cannot be proxied")),
         }

@@ -21,9 +21,9 @@ use crate::upstream::{self, HostServers, Server};
 use crate::wire::{self, Code, Parsed};
 
 /// How long a netd that holds nothing waits for a daemon.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long one waits that knows of containers: one of them may be started again by its shim, within a minute.
-const IDLE_WITH_CONTAINERS: Duration = Duration::from_secs(150);
+pub const IDLE: Duration = Duration::from_secs(60);
+/// How much longer one waits that knows of containers: one of them may be started again by its shim, within a minute.
+const RESTART: Duration = Duration::from_secs(90);
 /// How often the clocks of slow things are looked at, while there are such things.
 const TICK: Duration = Duration::from_secs(1);
 /// How often a netd without a daemon looks whether anybody could still find it.
@@ -38,6 +38,8 @@ pub struct Options {
     pub path: PathBuf,
     /// The host's `resolv.conf`.
     pub resolv_conf: PathBuf,
+    /// How long it waits for a daemon when it holds nothing: [`IDLE`].
+    pub idle: Duration,
 }
 
 /// Everything that netd has.
@@ -60,6 +62,7 @@ pub(crate) struct Netd {
     /// Queries that had to make room for another container's, to be answered in the next round.
     pub(crate) evicted: Vec<Done>,
     path: PathBuf,
+    idle: Duration,
     receiver: Receiver,
     sender: Sender,
     /// When the last daemon left.
@@ -85,6 +88,7 @@ pub fn serve(options: Options) -> io::Result<()> {
         is_ending: false,
         evicted: Vec::new(),
         path: options.path,
+        idle: options.idle,
         receiver: Receiver::default(),
         sender: Sender::default(),
         alone_since: Some(now),
@@ -240,7 +244,7 @@ impl Netd {
         }
         let has_slow = !self.clients.is_empty() || self.proxies.has_clocks() || self.connections.is_paused();
         let tick = has_slow.then_some(self.next_tick);
-        let lonely = self.alone_since.map(|_| now + LONELY_TICK);
+        let lonely = self.alone_since.map(|_| now + LONELY_TICK.min(self.idle));
         let deadlines = [self.forwards.deadline(), tick, lonely];
         let earliest = deadlines.into_iter().flatten().min()?;
         Some(earliest.saturating_duration_since(now))
@@ -269,12 +273,12 @@ impl Netd {
             && self.ports.is_empty()
             && self.proxies.is_empty();
         let patience = if self.containers.is_empty() {
-            IDLE
+            self.idle
         } else {
-            IDLE_WITH_CONTAINERS
+            self.idle + RESTART
         };
         // Without its socket file no daemon and no shim can ever find it again.
-        let is_lost = alone >= LONELY_TICK && !self.path.exists();
+        let is_lost = alone >= LONELY_TICK.min(self.idle) && !self.path.exists();
         if is_lost || is_empty && alone >= patience && self.connections.is_quiet() {
             self.is_ending = true;
         }

@@ -59,7 +59,7 @@ pub use rename::{RenameError, rename};
 pub use resize::resize;
 pub use restart::restart;
 pub use rollback::{RolledBack, rollback};
-pub(crate) use start::rewrite_document;
+pub(crate) use start::{rewrite_document, write_files};
 pub use start::{StartError, start};
 pub use stats::{BlockCount, MemoryUse, Sample, stats};
 pub use stop::{StopRequest, stop};

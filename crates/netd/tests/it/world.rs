@@ -259,10 +259,6 @@ impl World {
         self.client.set_container(container(&id)).await.unwrap();
         self.container(&id)
     }
-
-    pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
-    }
 }
 
 impl Drop for World {
