@@ -402,3 +402,62 @@ async fn the_name_server_gets_sockets_in_the_containers_namespace() {
     drop((udp, tcp));
     host::until("the cable has gone", || ports().is_empty()).await;
 }
+
+#[tokio::test]
+#[ignore = "prints figures, asserts nothing"]
+#[expect(clippy::print_stdout, reason = "the figures are what this test is for")]
+async fn how_much_longer_a_plugged_start_takes() {
+    const TIMES: usize = 200;
+    let host = networked_host().await;
+    let server = host.directory.join("netd.sock");
+    let listener = listen(&server);
+    let mut starts = [Vec::new(), Vec::new(), Vec::new()];
+    let mut memory = [0, 0, 0];
+    for number in 0..TIMES {
+        for (kind, starts) in starts.iter_mut().enumerate() {
+            let mut task = plugged(&host, "");
+            own_user_namespace(&host, &mut task);
+            let process = task.spec.process_mut().as_mut().unwrap();
+            process.set_args(Some(vec!["/bin/sleep".to_owned(), "1000".to_owned()]));
+            match (kind, &mut task.network) {
+                (1, Some(sandbox)) => {
+                    // Not the one before: that may not be gone yet.
+                    let Attach::Bridge { port, .. } = &mut sandbox.endpoints[0].attach;
+                    *port = format!("bv{number}-{kind}");
+                }
+                (2, Some(sandbox)) => {
+                    let Attach::Bridge { port, .. } = &mut sandbox.endpoints[0].attach;
+                    *port = format!("bv{number}-{kind}");
+                    sandbox.resolver = Some(server.clone());
+                }
+                (_, network) => *network = None,
+            }
+            let shim = host.new_shim().await;
+            shim.state().await.unwrap_err();
+            let mut events = shim.subscribe().await.unwrap();
+            let began = std::time::Instant::now();
+            let started = shim.start(task, Vec::new(), None, 0).await.unwrap();
+            starts.push(began.elapsed());
+            shim.state().await.unwrap();
+            memory[kind] = host::private_memory(shim.shim_pid().unwrap());
+            if kind == 2 {
+                drop(take_sockets(&listener));
+            }
+            host::kill(started.pid);
+            host::exited(&mut events).await;
+            shim.release().await.unwrap();
+        }
+    }
+    for ((name, starts), memory) in ["none", "bridge", "bridge and resolver"]
+        .iter()
+        .zip(&mut starts)
+        .zip(memory)
+    {
+        starts.sort();
+        println!(
+            "{name}: median {:?}, best {:?}; a shim has {memory} KiB",
+            starts[TIMES / 2],
+            starts[0]
+        );
+    }
+}
