@@ -3,10 +3,12 @@
 mod archives;
 mod documents;
 mod place;
+mod registries;
 mod rest;
 
 pub use archives::{load, pax, tar_read, tar_unpack, whiteouts};
 pub use documents::{documents, names, policy, signatures};
+pub use registries::registry_headers;
 pub use rest::{log, mountinfo, runtime_document, seccomp, users};
 
 /// A target's name and function.
@@ -28,4 +30,5 @@ pub const TARGETS: &[Target] = &[
     ("mountinfo", mountinfo),
     ("seccomp", seccomp),
     ("log", log),
+    ("registry_headers", registry_headers),
 ];

@@ -33,6 +33,7 @@ mod registry;
 mod rename;
 mod restart;
 mod rm;
+mod rollback;
 mod save;
 mod search;
 mod start;

@@ -82,6 +82,8 @@ pub struct LogOptions {
     pub timestamps: bool,
     /// Put the labels that the log driver kept in front of each line.
     pub details: bool,
+    /// Look among the kept logs of removed containers, if there is no such container. Berth's own.
+    pub removed: bool,
 }
 
 /// Which containers to list.
@@ -155,7 +157,12 @@ impl Client {
         id: &str,
         options: &LogOptions,
     ) -> Result<(Option<bool>, Reader), ClientError> {
-        let query = Query::new(&["containers", id, "logs"])
+        let path: &[&str] = if options.removed {
+            &["berth", "containers", id, "logs"]
+        } else {
+            &["containers", id, "logs"]
+        };
+        let query = Query::new(path)
             .with_flag("stdout", options.stdout)
             .with_flag("stderr", options.stderr)
             .with_text("since", &options.since)

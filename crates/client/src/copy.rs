@@ -48,6 +48,13 @@ impl Client {
         decode::<IdReply>(&body, query.as_str()).map(|reply| reply.id)
     }
 
+    /// Takes a container's files `steps` states back and returns the id of the image that it stands on then.
+    pub async fn rollback_container(&self, id: &str, steps: usize) -> Result<String, ClientError> {
+        let query = Query::new(&["berth", "containers", id, "rollback"]).with("steps", &steps.to_string());
+        let body = self.call(Method::POST, &query).await?;
+        decode::<IdReply>(&body, query.as_str()).map(|reply| reply.id)
+    }
+
     /// Returns a tar archive of all of a container's files as it is written.
     pub async fn export_container(&self, id: &str) -> Result<Reader, ClientError> {
         let query = Query::new(&["containers", id, "export"]);

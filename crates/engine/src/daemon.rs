@@ -42,6 +42,8 @@ pub struct EngineConfig {
     pub log_driver: String,
     /// Options of the default log driver.
     pub log_options: BTreeMap<String, String>,
+    /// How much of the logs of removed containers is kept.
+    pub kept_logs: crate::container::KeptLogLimits,
     /// Limits of containers that name no other.
     pub default_ulimits: Vec<Ulimit>,
     /// Bytes of `/dev/shm`, 64 MiB.
@@ -187,12 +189,16 @@ pub struct Engine {
     pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
     pub(crate) networks: crate::network::Networks,
+    /// Names, and ports of the host.
+    pub(crate) netd: crate::network::Netd,
     pub(crate) policy: image::policy::PolicyFile,
     /// One check at a time.
     pub(crate) checking: tokio::sync::Mutex<()>,
     /// Damage that was dealt with when the daemon started.
     pub(crate) found_at_start: Mutex<Vec<crate::check::Damage>>,
     pub(crate) registry: Registry,
+    /// Logs of containers that were removed.
+    pub(crate) kept_logs: crate::container::KeptLogs,
     /// How image registries are spoken to.
     pub(crate) registries: Registries,
     pub(crate) filters: FilterCache,
@@ -273,6 +279,7 @@ impl Engine {
             .await
             .map_err(part("the zygote"))?;
         let engine = Arc::new(Self {
+            kept_logs: crate::container::KeptLogs::new(layout.clone(), config.kept_logs),
             layout,
             host,
             id,
@@ -284,6 +291,7 @@ impl Engine {
             pins,
             volumes,
             networks,
+            netd: crate::network::Netd::default(),
             policy: crate::policy::open(&config),
             checking: tokio::sync::Mutex::default(),
             found_at_start: Mutex::new(found_at_start),
@@ -330,6 +338,7 @@ impl Engine {
         let mut deferred = self.deferred.subscribe();
         // The sender lives in `self`.
         drop(deferred.wait_for(|&count| count == 0).await);
+        crate::network::rest(self).await;
         if let Err(error) = self.store.checkpoint() {
             tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
         }

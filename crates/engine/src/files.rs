@@ -95,6 +95,16 @@ impl Layout {
         }
     }
 
+    /// Returns the directory of the logs of removed containers.
+    pub(crate) fn kept_logs(&self) -> PathBuf {
+        self.data.join("logs")
+    }
+
+    /// Returns the directory of the log of one removed container.
+    pub(crate) fn kept_log(&self, id: &ContainerId) -> PathBuf {
+        self.kept_logs().join(id.as_str())
+    }
+
     pub(crate) fn shims(&self) -> PathBuf {
         self.exec.join("shim")
     }

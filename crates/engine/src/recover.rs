@@ -34,6 +34,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
     for row in rows {
         match load(engine, row) {
             Ok((container, state)) => {
+                container::finish_rollback(engine, &container);
                 let auto_remove = container.record().host.auto_remove;
                 let ended = matches!(state.status, Status::Exited | Status::Dead | Status::Removing);
                 if state.status.is_running() || (auto_remove && ended) || starts_with_daemon(&container) {
@@ -65,6 +66,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
+    crate::network::go_on_with_netd(engine).await;
     let keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
     sweep(engine, &keep);
     Ok(())
@@ -216,6 +218,7 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
             }
         }
         for id in directories {
+            worker.kept_logs.keep(&id);
             let removed =
                 crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
             if let Err(error) = removed {

@@ -49,6 +49,7 @@ impl Sandbox {
             user_namespace: UserNamespaceDefault::Private,
             seccomp_profile: None,
             log_driver: "json-file".to_owned(),
+            kept_logs: crate::container::KeptLogLimits::DEFAULT,
             log_options: Default::default(),
             default_ulimits: Vec::new(),
             default_shm_size: 64 << 20,

@@ -19,6 +19,8 @@ use crate::store::{Image, Store};
 pub struct CommitOptions {
     /// The image below; `None`: there is none.
     pub parent: Option<Digest>,
+    /// The id of the container that it is made of, if it is one.
+    pub container: Option<String>,
     /// What a container of it runs, before `changes`.
     pub config: RunConfig,
     /// Dockerfile instructions (`--change`).
@@ -158,9 +160,12 @@ impl Store {
             layers,
             names: options.name.iter().cloned().collect(),
         })?;
-        match &options.parent {
-            Some(parent) => Ok(self.set_parent(&image.id, parent).map_err(CreateError::from)?),
-            None => Ok(image),
+        let (parent, container) = (options.parent.as_ref(), options.container.as_deref());
+        if parent.is_none() && container.is_none() {
+            return Ok(image);
         }
+        Ok(self
+            .set_origin(&image.id, parent, container)
+            .map_err(CreateError::from)?)
     }
 }

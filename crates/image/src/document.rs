@@ -160,6 +160,7 @@ pub(crate) fn read_image(
         manifest: Descriptor::new(&descriptor.media_type, digest.clone(), descriptor.size),
         tags: Vec::new(),
         parent: None,
+        container: None,
         digests: Vec::new(),
         created: created.unwrap_or(Timestamp::NEVER),
         size: layers.iter().map(|layer| layer.size).sum(),

@@ -32,6 +32,8 @@ const SIZES: &str = "io.berth.image.layer-sizes";
 
 /// The id of the image that it was committed from.
 const PARENT: &str = "io.berth.image.parent";
+/// The id of the container that it was committed from.
+const CONTAINER: &str = "io.berth.image.container";
 
 /// Largest index in bytes: some hundred thousand names.
 const MAX_INDEX: u64 = 256 << 20;
@@ -171,6 +173,9 @@ pub(crate) fn add(store: &Store, state: &mut State, descriptor: &Descriptor) -> 
     {
         state.set_parent(&id, &parent);
     }
+    if let Some(container) = descriptor.annotations.get(CONTAINER) {
+        state.set_container(&id, container);
+    }
     if let Some(name) = descriptor.annotations.get(REF_NAME) {
         let reference = Reference::parse(name)
             .map_err(|error| print(&error))?
@@ -226,6 +231,11 @@ fn descriptor(image: &Image, tag: Option<&Tag>) -> Descriptor {
         descriptor
             .annotations
             .insert(PARENT.to_owned(), parent.to_string());
+    }
+    if let Some(container) = &image.container {
+        descriptor
+            .annotations
+            .insert(CONTAINER.to_owned(), container.clone());
     }
     if let Some(tag) = tag {
         descriptor

@@ -55,6 +55,8 @@ pub struct Image {
     pub digests: Vec<Reference>,
     /// The image that it was committed from, as long as that is here.
     pub parent: Option<Digest>,
+    /// The id of the container that it was committed from here.
+    pub container: Option<String>,
     /// When it was made.
     pub created: Timestamp,
     /// Its configuration.
@@ -186,11 +188,21 @@ impl Store {
         Ok(())
     }
 
-    /// Records from which image `id` was committed, and returns it.
-    pub(crate) fn set_parent(&self, id: &Digest, parent: &Digest) -> Result<Arc<Image>, BlobError> {
+    /// Records from which image and which container `id` was committed, and returns it.
+    pub(crate) fn set_origin(
+        &self,
+        id: &Digest,
+        parent: Option<&Digest>,
+        container: Option<&str>,
+    ) -> Result<Arc<Image>, BlobError> {
         let mut state = self.lock();
         let mut changed = state.clone();
-        changed.set_parent(id, parent);
+        if let Some(parent) = parent {
+            changed.set_parent(id, parent);
+        }
+        if let Some(container) = container {
+            changed.set_container(id, container);
+        }
         let image = changed.images.get(id).cloned();
         let image = image.ok_or_else(|| BlobError::Missing { digest: id.clone() })?;
         self.replace(&mut state, changed)?;
@@ -245,6 +257,15 @@ impl State {
         if let Some(image) = self.images.get_mut(id) {
             let mut changed = Image::clone(image);
             changed.parent = Some(parent.clone());
+            *image = Arc::new(changed);
+        }
+    }
+
+    /// Records from which container `id` was committed.
+    pub(crate) fn set_container(&mut self, id: &Digest, container: &str) {
+        if let Some(image) = self.images.get_mut(id) {
+            let mut changed = Image::clone(image);
+            changed.container = Some(container.to_owned());
             *image = Arc::new(changed);
         }
     }

@@ -115,26 +115,30 @@ pub fn hand_over(
     sockets: &Sockets,
     life: Option<BorrowedFd<'_>>,
 ) -> Result<(), HandoverError> {
-    let connect = |errno: Errno| HandoverError::Connect {
+    let socket = connect(path).map_err(|errno| HandoverError::Connect {
         path: path.display().to_string(),
         source: errno.into(),
-    };
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(connect)?;
-    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).map_err(connect)?;
-    let address = SocketAddrUnix::new(path).map_err(connect)?;
-    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address)).map_err(connect)?;
+    })?;
     let mut fds = vec![sockets.udp.as_fd(), sockets.tcp.as_fd()];
     fds.extend(life);
     let message = Message {
         handover: Handover { container },
     };
     packet::send(&socket, &message, &fds).map_err(|source| HandoverError::Send { source })
+}
+
+/// Connects to the netd that listens at `path`.
+pub(crate) fn connect(path: &Path) -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    let address = SocketAddrUnix::new(path)?;
+    rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &address))?;
+    Ok(socket)
 }
 
 /// [`crate::message::Message::Handover`], borrowed.

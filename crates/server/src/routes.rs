@@ -44,6 +44,8 @@ pub(crate) static ROUTES: &[Route] = routes! {
 
     POST "/berth/run" => container::run::run;
     POST "/berth/containers/{id}/exec" => exec::run::run;
+    GET "/berth/containers/{id}/logs" => container::logs::kept_logs;
+    POST "/berth/containers/{id}/rollback" => container::rollback::rollback;
 
     POST "/containers/{id}/exec" => exec::create::create;
     POST "/exec/{id}/start" => exec::start::start;

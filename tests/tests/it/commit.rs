@@ -91,6 +91,78 @@ fn i04_diff_commit_and_history() -> Result<()> {
     daemon.finish()
 }
 
+/// I4: a container's files go back, commit by commit, to those it was created with.
+#[test]
+fn i04_rollback_restores() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let base = daemon.ok(&["image", "inspect", "-f", "{{.Id}}", "busybox"])?;
+    let script = "echo $(cat /n 2>/dev/null)x > /n; echo y > /data/n; rm -f /etc/passwd";
+    daemon.ok(&[
+        "run", "--name", "c1", "-v", "/data", "busybox", "sh", "-c", script,
+    ])?;
+    let first = daemon.ok(&["commit", "c1", "state:1"])?;
+    daemon.ok(&["start", "c1"])?;
+    daemon.ok(&["wait", "c1"])?;
+    let second = daemon.ok(&["commit", "c1"])?;
+    daemon.ok(&["start", "c1"])?;
+    daemon.ok(&["wait", "c1"])?;
+    let look = |expected: &str| -> Result<()> {
+        let found = daemon.berth(&["cp", "c1:/n", "-"])?;
+        let has = |text: &str| found.stdout.contains(text);
+        assert_eq!(has("x\n"), !expected.is_empty(), "{}", found.stdout);
+        assert!(has(expected) && !has(&format!("{expected}x")), "{}", found.stdout);
+        Ok(())
+    };
+    look("xxx")?;
+    // What nobody committed is a step of its own.
+    assert_eq!(daemon.ok(&["rollback", "c1"])?, second);
+    look("xx")?;
+    assert_eq!(daemon.ok(&["diff", "c1"])?, "");
+    assert_eq!(daemon.inspect("c1", "{{.Image}}")?, second);
+    assert_eq!(daemon.ok(&["rollback", "c1", "1"])?, first);
+    look("x")?;
+    // A commit from here leaves the second one out of the line.
+    daemon.ok(&["start", "c1"])?;
+    daemon.ok(&["wait", "c1"])?;
+    let third = daemon.ok(&["commit", "c1"])?;
+    assert_ne!(third, second);
+    let refused = daemon.berth(&["rollback", "c1", "3"])?.expect(1)?;
+    assert!(
+        refused.stderr.contains("can go back by 2 steps only"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(daemon.ok(&["rollback", "c1", "2"])?, base);
+    let refused = daemon.berth(&["rollback", "c1"])?.expect(1)?;
+    assert!(
+        refused.stderr.contains("is as it was created"),
+        "{}",
+        refused.stderr
+    );
+    look("")?;
+    // Its configuration and its volumes stay; it runs as it did.
+    daemon.ok(&["start", "c1"])?;
+    daemon.ok(&["wait", "c1"])?;
+    look("x")?;
+    assert_eq!(
+        daemon.ok(&["diff", "c1"])?,
+        "A /data\nC /etc\nD /etc/passwd\nA /n"
+    );
+    daemon.ok(&["run", "-d", "--name", "c2", "busybox", "sleep", "1000"])?;
+    let refused = daemon.berth(&["rollback", "c2"])?.expect(1)?;
+    assert!(
+        refused
+            .stderr
+            .contains("container is running: stop the container first"),
+        "{}",
+        refused.stderr
+    );
+    for wrong in ["0", "-1", "x"] {
+        assert_ne!(daemon.berth(&["rollback", "c1", wrong])?.code, 0, "{wrong}");
+    }
+    daemon.finish()
+}
+
 /// A running container is frozen meanwhile and goes on; `--pause=false` leaves it alone.
 #[test]
 fn commit_of_a_running_container() -> Result<()> {
@@ -310,6 +382,7 @@ fn f01_killed_at_every_step_of_commit() -> Result<()> {
         daemon.set_start(Start {
             arguments: Vec::new(),
             environment: vec![("BERTH_FAILPOINT".to_owned(), (*step).to_owned())],
+            host: None,
         });
         daemon.launch()?;
         daemon.berth(&["commit", "c1", "made"])?;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Result;
-use testkit::Daemon;
+use testkit::{Daemon, Start};
 
 #[test]
 fn streams_stay_apart() -> Result<()> {
@@ -167,4 +167,73 @@ fn output_before_the_client_came_is_not_lost() -> Result<()> {
         Ok(daemon.ok(&["logs", "c1"])?.lines().count() == 5000)
     })?;
     daemon.finish()
+}
+
+/// I13: the log of a removed container is there for a while, bounded, by its name and its id, and only when it is asked for.
+#[test]
+fn i13_logs_outlive_their_container() -> Result<()> {
+    let start = Start {
+        arguments: vec!["--kept-log-opt".to_owned(), "max-containers=3".to_owned()],
+        environment: Vec::new(),
+        host: None,
+    };
+    let mut daemon = Daemon::with_busybox_and(start)?;
+    let script = "echo out $0; echo err $0 >&2";
+    daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", script, "1"])?;
+    let id = daemon.ok(&["rm", "c1"]).and(daemon.ok(&["ps", "-aq"]))?;
+    assert_eq!(id, "");
+    let gone = daemon.berth(&["logs", "c1"])?.expect(1)?;
+    assert!(gone.stderr.contains("No such container: c1"), "{}", gone.stderr);
+    kept(&daemon, "c1", "out 1\n", "err 1\n")?;
+    // The newest of that name; also of one that removes itself, and by another driver.
+    let options = ["--log-driver", "local", "--log-opt", "max-size=1m"];
+    let run = [
+        &["run", "--rm", "--name", "c1"],
+        &options[..],
+        &["busybox", "sh", "-c", script, "2"],
+    ]
+    .concat();
+    daemon.ok(&run)?;
+    kept(&daemon, "c1", "out 2\n", "err 2\n")?;
+    assert_eq!(daemon.ok(&["logs", "--name", "-n", "2", "-f", "c1"])?, "out 2");
+    // A living container of that name comes first; the log of a killed one is kept too.
+    let id = daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "c1",
+        "busybox",
+        "sh",
+        "-c",
+        "echo alive; sleep 1000",
+    ])?;
+    daemon.wait_for_log("c1", "alive")?;
+    kept(&daemon, "c1", "alive\n", "")?;
+    daemon.crash()?;
+    daemon.ok(&["rm", "-f", "c1"])?;
+    kept(&daemon, &id[..12], "alive\n", "")?;
+    // Over a restart of the daemon, and never more than three.
+    daemon.crash()?;
+    kept(&daemon, "c1", "alive\n", "")?;
+    for number in ["c3", "c4", "c5"] {
+        daemon.ok(&["run", "--rm", "--name", number, "busybox", "echo", number])?;
+        kept(&daemon, number, &format!("{number}\n"), "")?;
+    }
+    daemon.ok(&["run", "--rm", "--name", "silent", "busybox", "true"])?;
+    for gone in [id.as_str(), "c1", "silent"] {
+        daemon.berth(&["logs", "--name", gone])?.expect(1)?;
+    }
+    let directory = daemon.place().data_root().join("logs");
+    testkit::until("old logs to be removed", Duration::from_secs(5), || {
+        Ok(std::fs::read_dir(&directory)?.count() == 3)
+    })?;
+    daemon.finish()
+}
+
+/// Files are moved after the reply to the removal.
+fn kept(daemon: &Daemon, name: &str, stdout: &str, stderr: &str) -> Result<()> {
+    testkit::until("the log to be kept", Duration::from_secs(5), || {
+        let output = daemon.berth(&["logs", "--name", name])?;
+        Ok(output.code == 0 && output.stdout == stdout && output.stderr == stderr)
+    })
 }

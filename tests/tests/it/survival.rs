@@ -20,7 +20,9 @@ fn steps(verbs: &[&str]) -> Vec<&'static str> {
 
 #[test]
 fn f01_every_step_has_a_test() {
-    let tested = steps(&["create", "start", "exec", "stop", "exit", "commit", "remove"]);
+    let tested = steps(&[
+        "create", "start", "exec", "stop", "exit", "commit", "rollback", "remove",
+    ]);
     assert_eq!(
         tested.len() + 1,
         engine::failpoint::STEPS.len(),
@@ -34,6 +36,7 @@ fn relaunch_with(daemon: &mut Daemon, step: Option<&str>) -> Result<()> {
     daemon.set_start(Start {
         arguments: Vec::new(),
         environment: environment.into_iter().collect(),
+        host: None,
     });
     daemon.launch().map(drop)
 }
@@ -130,6 +133,24 @@ fn f01_killed_at_every_step_of_remove() -> Result<()> {
         daemon.berth(&["rm", "c1"])?;
         assert_eq!(daemon.ok(&["ps", "-aq"])?, "", "after a kill at {step}");
         daemon.ok(&["run", "--rm", "--name", "c1", "busybox", "true"])?;
+        is_sound(&daemon, step)?;
+    }
+    daemon.finish()
+}
+
+#[test]
+fn f01_killed_at_every_step_of_rollback() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    for step in steps(&["rollback"]) {
+        daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", "echo x > /made"])?;
+        killed_at(&mut daemon, step, |daemon| {
+            daemon.berth(&["rollback", "c1"]).map(drop)
+        })?;
+        // The record said what is to be before the first step: the next daemon has finished it.
+        assert_eq!(daemon.ok(&["diff", "c1"])?, "", "after a kill at {step}");
+        daemon.ok(&["start", "c1"])?;
+        daemon.ok(&["wait", "c1"])?;
+        assert_eq!(daemon.ok(&["diff", "c1"])?, "A /made", "after a kill at {step}");
         is_sound(&daemon, step)?;
     }
     daemon.finish()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use base::size::parse_bytes;
 use clap::{Arg, ArgAction, ArgMatches};
 use engine::config::Ulimit;
+use engine::container::KeptLogLimits;
 use engine::{EngineConfig, NetworkConfig, UserNamespaceDefault};
 use serde_json::{Map, Value};
 
@@ -38,6 +39,7 @@ pub(crate) struct Options {
     seccomp_profile: Option<String>,
     log_driver: String,
     log_options: BTreeMap<String, String>,
+    kept_logs: KeptLogLimits,
     default_ulimits: Vec<Ulimit>,
     default_shm_size: u64,
     default_pids_limit: i64,
@@ -271,6 +273,13 @@ static SPECS: &[Spec] = &[
         "Default driver for container logs (default \"json-file\")",
     ),
     spec(
+        "kept-log-opt",
+        "kept-log-opts",
+        Form::Pairs,
+        "map",
+        "How much of the logs of removed containers is kept (default max-containers=200, max-size=256m, max-hours=168)",
+    ),
+    spec(
         "log-opt",
         "log-opts",
         Form::Pairs,
@@ -406,6 +415,7 @@ impl Options {
             seccomp_profile: self.seccomp_profile.clone(),
             log_driver: self.log_driver.clone(),
             log_options: self.log_options.clone(),
+            kept_logs: self.kept_logs,
             default_ulimits: self.default_ulimits.clone(),
             default_shm_size: self.default_shm_size,
             default_pids_limit: self.default_pids_limit,
@@ -712,6 +722,7 @@ fn resolve(values: Values, arguments: &[OsString]) -> Result<Options, OptionsErr
             .one("log-driver")?
             .unwrap_or_else(|| "json-file".to_owned()),
         log_options: values.pairs("log-opt")?,
+        kept_logs: kept_logs(&values.pairs("kept-log-opt")?)?,
         default_ulimits: values.ulimits("default-ulimit")?,
         default_shm_size: match values.one("default-shm-size")? {
             None => 64 << 20,
@@ -776,6 +787,34 @@ fn downloads(values: &Values) -> Result<usize, OptionsError> {
             problem: format!("invalid max concurrent downloads: {number}"),
         }),
     }
+}
+
+/// Reads how much of the logs of removed containers is kept: `max-containers`, `max-size` (bytes, or with a unit) and
+/// `max-hours`.
+fn kept_logs(pairs: &BTreeMap<String, String>) -> Result<KeptLogLimits, OptionsError> {
+    let mut limits = KeptLogLimits::DEFAULT;
+    for (name, value) in pairs {
+        let wrong = |problem: String| OptionsError::Value {
+            name: "kept-log-opt",
+            value: format!("{name}={value}"),
+            problem,
+        };
+        let number = |error: std::num::ParseIntError| wrong(error.to_string());
+        match name.as_str() {
+            "max-containers" => limits.containers = value.parse().map_err(number)?,
+            "max-size" => limits.bytes = parse_bytes(value).map_err(|error| wrong(error.to_string()))?,
+            "max-hours" => {
+                let hours: u32 = value.parse().map_err(number)?;
+                limits.age = Duration::from_secs(u64::from(hours) * 3600);
+            }
+            _ => {
+                return Err(wrong(
+                    "max-containers, max-size or max-hours is needed".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(limits)
 }
 
 fn seconds(name: &'static str, values: &Values, default: u64) -> Result<Duration, OptionsError> {

@@ -28,6 +28,10 @@ pub(crate) static COMMAND: Command = Command {
         one("tail", "string", "Only so many lines from the end")
             .short('n')
             .default("all"),
+        switch(
+            "name",
+            "If there is no such container, show what the last one of this name had written when it was removed",
+        ),
         switch("timestamps", "Show times").short('t'),
         one(
             "until",
@@ -58,6 +62,7 @@ async fn run(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure
         tail: arguments.text("tail").to_owned(),
         timestamps: arguments.switch("timestamps"),
         details: arguments.switch("details"),
+        removed: arguments.switch("name"),
     };
     let client = session.connect().await?;
     let (multiplexed, reader) = client.container_logs(id, &options).await?;

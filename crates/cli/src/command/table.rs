@@ -3,8 +3,8 @@
 use crate::command::{
     attach, commit, cp, create, dial_stdio, diff, events, exec, export, history, image, image_copy, info,
     inspect, kill, load, login, logout, logs, network, pack, pause, port, prune, ps, pull, push, registry,
-    rename, restart, rm, run, save, search, start, stats, stop, system_check, top, update, version, volume,
-    wait,
+    rename, restart, rm, rollback, run, save, search, start, stats, stop, system_check, top, update, version,
+    volume, wait,
 };
 use crate::flag::{Command, Flag, Order, Positionals, State, many, one, switch};
 
@@ -85,7 +85,7 @@ static GROUPS: [&Command; 6] = group! {
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 70] = [
+static READY: [&Command; 71] = [
     &attach::COMMAND,
     &commit::COMMAND,
     &cp::COMMAND,
@@ -103,6 +103,7 @@ static READY: [&Command; 70] = [
     &rename::COMMAND,
     &restart::COMMAND,
     &rm::COMMAND,
+    &rollback::COMMAND,
     &run::COMMAND,
     &start::COMMAND,
     &stats::COMMAND,

@@ -236,6 +236,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Keep the container's UTS, IPC, network and user namespaces when it stops, for its next start",
     ),
     one(
+        "net-rate-in",
+        "rate",
+        "How much the container may receive (8mbit; bit, kbit, mbit, gbit)",
+    )
+    .check(resources::check_net_rate),
+    one(
+        "net-rate-out",
+        "rate",
+        "How much the container may send (8mbit; bit, kbit, mbit, gbit)",
+    )
+    .check(resources::check_net_rate),
+    one(
         "rootfs",
         "dir",
         "Use a directory as the root file system in place of an image; DIR:O leaves it unchanged",

@@ -268,6 +268,8 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         berth_uid_maps: parsed(arguments, "uidmap", resources::parse_id_map)?,
         berth_gid_maps: parsed(arguments, "gidmap", resources::parse_id_map)?,
         berth_keep_namespaces: arguments.switch("keep-ns"),
+        berth_net_rate_in: net_rate(arguments, "net-rate-in")?.max(0),
+        berth_net_rate_out: net_rate(arguments, "net-rate-out")?.max(0),
         ..HostConfig::default()
     };
     with_resources(arguments, host)
@@ -364,6 +366,14 @@ fn bytes(text: &str) -> Result<i64, Failure> {
     let bytes = base::size::parse_bytes(text).map_err(|error| Failure::invalid(error.to_string()))?;
     i64::try_from(bytes)
         .map_err(|_reason: std::num::TryFromIntError| Failure::invalid(format!("invalid size: '{text}'")))
+}
+
+/// Returns bits per second; 0 if the flag was not given, -1 for no limit.
+pub(crate) fn net_rate(arguments: &Arguments, flag: &str) -> Result<i64, Failure> {
+    match arguments.text(flag) {
+        "" => Ok(0),
+        text => resources::parse_net_rate(text).map_err(Failure::invalid),
+    }
 }
 
 /// Checks the value of a flag that names a namespace; a wish that ends in a colon needs a name after it.

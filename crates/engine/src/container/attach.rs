@@ -106,6 +106,7 @@ pub async fn attach(
     };
     let replay = if request.logs {
         let wanted = LogsRequest {
+            removed: false,
             stdout: request.stdout,
             stderr: request.stderr,
             follow: false,

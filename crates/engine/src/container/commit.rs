@@ -109,6 +109,7 @@ async fn make(
     };
     let options = CommitOptions {
         parent,
+        container: Some(container.id.to_string()),
         created_by: record.config.cmd.clone().unwrap_or_default().join(" "),
         config: run_config(&config, below),
         changes: request.changes.clone(),

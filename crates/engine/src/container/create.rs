@@ -194,6 +194,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         log_driver: host.log.driver.clone(),
         log_options: host.log.options.clone(),
         left_network: false,
+        rollback: None,
         config: Arc::new(config),
         host: Arc::new(host),
     };

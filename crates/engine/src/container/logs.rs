@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use base::clock::Timestamp;
+use base::id::ContainerId;
 use bytes::Bytes;
 use logs::control::Control;
 use logs::reader::{ReadError, ReadOptions, Reader};
 use logs::record::{Record, Stream};
 use tokio::sync::mpsc;
 
+use super::record::Container;
 use super::view::ChangeError;
 use crate::Engine;
 
@@ -33,6 +36,8 @@ pub struct LogsRequest {
     pub until: Option<Timestamp>,
     /// Only so many last lines.
     pub tail: Option<u64>,
+    /// Whether to look among the kept logs of removed containers, if there is no such container.
+    pub removed: bool,
 }
 
 /// Where a line came from.
@@ -88,28 +93,55 @@ pub struct Logs {
 
 /// Reads a container's log.
 pub async fn logs(engine: &Arc<Engine>, name: &str, request: LogsRequest) -> Result<Logs, ChangeError> {
-    let container = engine.registry.find(name)?;
     if !request.stdout && !request.stderr {
         return Err(ChangeError::Invalid {
             text: "Bad parameters: you must choose at least one stream".to_owned(),
         });
     }
+    match engine.registry.find(name) {
+        Ok(container) => {
+            let record = container.record();
+            let path = engine.layout.log(&container.id, &record.log_driver);
+            read(
+                &path,
+                &record.log_driver,
+                record.config.tty,
+                &container.id,
+                request,
+                Some(&container),
+            )
+        }
+        Err(error) => match engine.kept_logs.find(name).filter(|_| request.removed) {
+            Some((kept, path)) => read(&path, &kept.facts.driver, kept.facts.tty, &kept.id, request, None),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// Reads a log's files; `container` is followed, as long as it is there.
+fn read(
+    path: &Path,
+    driver: &str,
+    tty: bool,
+    id: &ContainerId,
+    request: LogsRequest,
+    container: Option<&Arc<Container>>,
+) -> Result<Logs, ChangeError> {
     let step = |source: Box<dyn std::error::Error + Send + Sync>| ChangeError::Step {
         doing: "read the log of",
-        id: container.id.to_string(),
+        id: id.to_string(),
         source,
     };
-    let record = container.record();
+    let container = container.filter(|_| request.follow);
     let options = ReadOptions {
         tail: request.tail,
         since: request.since,
         until: request.until,
-        follow: request.follow,
+        follow: container.is_some(),
         stdout: request.stdout,
         stderr: request.stderr,
     };
-    let path = engine.layout.log(&container.id, &record.log_driver);
-    let reader = Reader::open(&path, &record.log_driver, options).map_err(|error| match error {
+    let reader = Reader::open(path, driver, options).map_err(|error| match error {
         ReadError::Unsupported => ChangeError::Unsupported {
             text: error.to_string(),
         },
@@ -117,7 +149,7 @@ pub async fn logs(engine: &Arc<Engine>, name: &str, request: LogsRequest) -> Res
     })?;
     let control = Control::new().map_err(|error| step(Box::new(error)))?;
     let (sender, receiver) = mpsc::channel(QUEUE);
-    if request.follow {
+    if let Some(container) = container {
         let (mut view, told, closed) = (container.view.subscribe(), control.clone(), sender.clone());
         drop(tokio::spawn(async move {
             tokio::select! {
@@ -128,7 +160,7 @@ pub async fn logs(engine: &Arc<Engine>, name: &str, request: LogsRequest) -> Res
             told.container_stopped();
         }));
     }
-    let id = container.id.clone();
+    let id = id.clone();
     let reading = control.clone();
     drop(tokio::task::spawn_blocking(move || {
         let read = reader.run(&reading, |record| match sender.blocking_send(line(record)) {
@@ -140,7 +172,7 @@ pub async fn logs(engine: &Arc<Engine>, name: &str, request: LogsRequest) -> Res
         }
     }));
     Ok(Logs {
-        tty: record.config.tty,
+        tty,
         stream: LogStream { receiver, control },
     })
 }

@@ -44,6 +44,18 @@ pub(crate) struct Record {
     /// Whether it was disconnected from the network of its network mode.
     #[serde(default)]
     pub(crate) left_network: bool,
+    /// The last rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rollback: Option<RollbackRecord>,
+}
+
+/// A rollback of a container's files.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct RollbackRecord {
+    /// When it was.
+    pub(crate) at: Timestamp,
+    /// Whether the file system is still being made anew on the container's layers.
+    pub(crate) is_under_way: bool,
 }
 
 impl Record {

@@ -144,6 +144,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
         }
     }
     failpoint::reached("remove.volumes");
+    engine.kept_logs.note(&container);
     if let Err(error) = engine.write(|batch| batch.remove_container(container.id.as_str())) {
         let error = RemoveError::Step {
             doing: "forget",
@@ -166,6 +167,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     engine.defer(move || {
         let snapshot = worker.storage.remove_snapshot(&id);
         failpoint::reached("remove.snapshot");
+        worker.kept_logs.keep(&id);
         let directory = crate::files::remove_tree(&worker.layout.container(&id)).and(worker.layout.remove_run(&id));
         failpoint::reached("remove.directory");
         if let Err(error) = &snapshot {

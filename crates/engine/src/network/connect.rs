@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use base::error::chain;
-use netlink::route::{Route, add_route, remove_route};
+use netlink::route::{MacAddress, Route, add_route, remove_route};
 use network::endpoint::{self, Settings};
 use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, take_place};
+use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place};
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
@@ -173,8 +173,15 @@ fn bring_about(
         }
         let mut kernel = engine.networks.kernel();
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
-        endpoint::join(socket, std::os::fd::AsFd::as_fd(&namespace), &cable(endpoint))
-            .map_err(|error| failed(Box::new(error)))?;
+        // Its own thread: joining enters the container's namespace for a moment.
+        let joined = std::thread::scope(|scope| {
+            let work = || endpoint::join(socket, namespace.as_fd(), &cable(endpoint));
+            scope.spawn(work).join()
+        });
+        match joined {
+            Ok(joined) => joined.map_err(|error| failed(Box::new(error)))?,
+            Err(_panic) => return Err(failed("the thread that does it panicked".into())),
+        }
     }
     Ok(())
 }
@@ -185,7 +192,7 @@ pub(crate) fn change_default<'a>(
     endpoints: impl Iterator<Item = &'a Endpoint>,
     add: bool,
 ) {
-    let Ok(mut inside) = netlink::Socket::open_in(Family::Route, std::os::fd::AsFd::as_fd(namespace)) else {
+    let Ok(mut inside) = netlink::Socket::open_in(Family::Route, namespace.as_fd()) else {
         return;
     };
     for endpoint in endpoints {
@@ -322,7 +329,7 @@ pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint
 
 /// Returns the cable of an endpoint.
 fn cable(endpoint: &Endpoint) -> Settings {
-    let planned = super::join::sandbox_endpoint(endpoint);
+    let planned = sandbox_endpoint(endpoint);
     Settings {
         attach: match planned.attach {
             shim_api::task::Attach::Bridge {
@@ -336,7 +343,7 @@ fn cable(endpoint: &Endpoint) -> Settings {
             },
         },
         interface: planned.interface,
-        mac: planned.mac.map(netlink::route::MacAddress),
+        mac: planned.mac.map(MacAddress),
         mtu: planned.mtu,
         addresses: planned.addresses,
         gateways: planned.gateways,

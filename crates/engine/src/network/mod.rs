@@ -21,12 +21,14 @@ mod join;
 mod kernel;
 mod links;
 mod list;
+mod names;
 mod open;
 mod options;
 mod ports;
 mod prune;
 mod record;
 mod remove;
+mod resolver;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,7 @@ pub(crate) use join::{allocate, attach, check, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
+pub(crate) use resolver::{Netd, enter, follow, go_on as go_on_with_netd, rest};
 pub(crate) use table::Networks;
 
 /// The name of the default network.

@@ -313,7 +313,7 @@ fn several_networks_and_which_is_the_way_out() {
                 ("eth2", "c-net", true)
             ]
         );
-        let plan = sandbox_of(&view);
+        let plan = super::sandbox(&engine, &one).unwrap();
         let gateways: Vec<usize> = plan
             .endpoints
             .iter()
@@ -321,10 +321,6 @@ fn several_networks_and_which_is_the_way_out() {
             .collect();
         assert_eq!(gateways, [0, 0, 1]);
     });
-}
-
-fn sandbox_of(view: &crate::container::View) -> shim_api::task::Sandbox {
-    super::sandbox(&view.endpoints).unwrap()
 }
 
 #[test]

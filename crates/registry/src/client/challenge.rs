@@ -8,7 +8,7 @@ use http::header::WWW_AUTHENTICATE;
 
 /// Longest header value that is read, in bytes.
 const MAX_HEADER: usize = 8 << 10;
-const MAX_CHALLENGES: usize = 8;
+pub(crate) const MAX_CHALLENGES: usize = 8;
 const MAX_PARAMETERS: usize = 16;
 
 /// One scheme with its parameters.

@@ -35,6 +35,8 @@ pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64
         .strip_prefix("bytes ")?
         .split_once('/')?;
     let (first, last) = bounds(range.trim())?;
+    // The last of 2^64 bytes has no length that fits.
+    last.checked_add(1)?;
     let total = match total.trim() {
         "*" => None,
         total => Some(number(total)?),
@@ -141,6 +143,7 @@ mod tests {
             "bytes +1-2/9",
             "items 0-1/2",
             "bytes 0-18446744073709551616/*",
+            "bytes 0-18446744073709551615/*",
             "bytes 0-1",
             "bytes 0-1/x",
         ] {

@@ -39,6 +39,9 @@ mod proxy;
 mod tls;
 mod transport;
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+
 pub use blob::{BlobBody, BlobRange};
 pub use config::{ClientConfig, Mirror, Timeouts};
 pub use credentials::Credentials;

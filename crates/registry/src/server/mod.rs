@@ -31,6 +31,9 @@ mod reply;
 mod shared;
 mod tls;
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+
 pub use auth::{HtpasswdError, KeyError};
 pub use cache::UpstreamError;
 pub use config::{AccessConfig, Deletion, Log, Mode, ServerConfig, TlsConfig, UpstreamConfig};

@@ -46,8 +46,8 @@ pub(crate) enum Reference {
 
 impl Route {
     /// Returns the repository that is meant.
-    #[cfg(test)]
-    fn repository(&self) -> Option<&str> {
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn repository(&self) -> Option<&str> {
         match self {
             Self::Tags { name }
             | Self::Manifest { name, .. }

@@ -1,4 +1,4 @@
-//! `GET /containers/{id}/logs`.
+//! `GET /containers/{id}/logs`, and `GET /berth/containers/{id}/logs`, which knows removed containers too.
 
 use engine::container::LogsRequest;
 use futures_util::StreamExt;
@@ -11,6 +11,14 @@ use crate::time;
 use crate::version::ApiVersion;
 
 pub(crate) async fn logs(call: Call) -> Result<Reply, ApiError> {
+    read(call, false).await
+}
+
+pub(crate) async fn kept_logs(call: Call) -> Result<Reply, ApiError> {
+    read(call, true).await
+}
+
+async fn read(call: Call, removed: bool) -> Result<Reply, ApiError> {
     let query = &call.query;
     let (stdout, stderr) = (query.flag("stdout"), query.flag("stderr"));
     if !stdout && !stderr {
@@ -26,6 +34,7 @@ pub(crate) async fn logs(call: Call) -> Result<Reply, ApiError> {
         until: time::from_query(query, "until")?,
         // Docker reads everything that is not a number as "all".
         tail: query.get("tail").and_then(|tail| tail.parse().ok()),
+        removed,
     };
     let logs = engine::container::logs(call.engine(), call.name(), request).await?;
     let format = LogFormat {

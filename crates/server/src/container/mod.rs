@@ -16,6 +16,7 @@ pub(crate) mod remove;
 pub(crate) mod rename;
 pub(crate) mod resize;
 pub(crate) mod restart;
+pub(crate) mod rollback;
 pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod stats;

@@ -120,7 +120,7 @@ impl Guard {
 }
 
 /// Returns what follows the scheme in an `Authorization` header.
-fn credentials<'a>(header: Option<&'a HeaderValue>, scheme: &str) -> Option<&'a str> {
+pub(crate) fn credentials<'a>(header: Option<&'a HeaderValue>, scheme: &str) -> Option<&'a str> {
     let (found, rest) = header?.to_str().ok()?.split_once(' ')?;
     found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
