@@ -130,6 +130,27 @@ pub enum Attach {
         /// Whether it may talk to other containers on the bridge.
         talking: bool,
     },
+    /// More hardware addresses on a link of the host.
+    Macvlan {
+        /// The link.
+        parent: String,
+        /// `bridge`, `private`, `vepa` or `passthru`.
+        mode: String,
+    },
+    /// More protocol addresses on a link of the host, with its hardware address.
+    Ipvlan {
+        /// The link.
+        parent: String,
+        /// `l2`, `l3` or `l3s`.
+        mode: String,
+        /// `bridge`, `private` or `vepa`.
+        flag: String,
+    },
+    /// A link of the host, which the container has for itself until it ends.
+    Phys {
+        /// The link.
+        link: String,
+    },
 }
 
 /// A process whose namespaces are joined.

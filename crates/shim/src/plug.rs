@@ -8,7 +8,7 @@ use base::error::chain;
 use netd_api::handover::{self, HandoverError, Sockets};
 use netlink::Socket;
 use netlink::route::MacAddress;
-use network::endpoint::{self, EndpointError, Route, Settings};
+use network::endpoint::{self, EndpointError, Lent, Restored, Route, Settings};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
 use rustix::io::Errno;
@@ -29,6 +29,8 @@ pub(crate) struct Networks<'a> {
     is_kept: bool,
     /// The cables that were made.
     made: RefCell<Vec<String>>,
+    /// The links of the host that it has been lent.
+    lent: RefCell<Vec<Lent>>,
 }
 
 impl<'a> Networks<'a> {
@@ -47,12 +49,14 @@ impl<'a> Networks<'a> {
             sandbox,
             is_kept,
             made: RefCell::default(),
+            lent: RefCell::default(),
         }
     }
 
-    /// Removes the cables of a start that failed, so that their addresses are free when this returns. The namespace would
-    /// take them along too, but at a time of its own.
+    /// Undoes a start that failed: its cables are removed, so that their addresses are free when this returns. The namespace
+    /// would take them along too, but at a time of its own.
     pub(crate) fn unplug(&self) {
+        give_back(&self.lent.take());
         let made = self.made.take();
         if made.is_empty() {
             return;
@@ -65,6 +69,11 @@ impl<'a> Networks<'a> {
         }
     }
 
+    /// Returns what must be given back when the container ends.
+    pub(crate) fn into_lent(self) -> Vec<Lent> {
+        self.lent.into_inner()
+    }
+
     fn join(
         &self,
         host: &mut Socket,
@@ -72,17 +81,31 @@ impl<'a> Networks<'a> {
         endpoint: &SandboxEndpoint,
     ) -> Result<(), EndpointError> {
         let settings = settings(endpoint);
-        let is_new = if self.is_kept {
-            endpoint::restore(host, namespace, &settings)?
+        let lent = if self.is_kept {
+            match endpoint::restore(host, namespace, &settings)? {
+                Restored::WasThere => return Ok(()),
+                Restored::Joined(lent) => lent,
+            }
         } else {
-            endpoint::join(host, namespace, &settings)?;
-            true
+            endpoint::join(host, namespace, &settings)?
         };
-        let Attach::Bridge { port, .. } = &endpoint.attach;
-        if is_new {
+        if let Attach::Bridge { port, .. } = &endpoint.attach {
             self.made.borrow_mut().push(port.clone());
         }
+        self.lent.borrow_mut().extend(lent);
         Ok(())
+    }
+}
+
+/// Gives links back to the host. One that cannot be is the kernel's to move, when the container's namespace ends.
+pub(crate) fn give_back(lent: &[Lent]) {
+    if lent.is_empty() {
+        return;
+    }
+    if let Ok(mut host) = Socket::open(Family::Route) {
+        for link in lent {
+            endpoint::give_back(&mut host, link).ok();
+        }
     }
 }
 
@@ -140,16 +163,19 @@ fn failed(errno: Option<Errno>, error: &dyn std::error::Error) -> CreateError {
 
 fn settings(endpoint: &SandboxEndpoint) -> Settings {
     Settings {
-        attach: match &endpoint.attach {
+        attach: match endpoint.attach.clone() {
             Attach::Bridge {
                 bridge,
                 port,
                 talking,
             } => endpoint::Attach::Bridge {
-                bridge: bridge.clone(),
-                port: port.clone(),
-                talking: *talking,
+                bridge,
+                port,
+                talking,
             },
+            Attach::Macvlan { parent, mode } => endpoint::Attach::Macvlan { parent, mode },
+            Attach::Ipvlan { parent, mode, flag } => endpoint::Attach::Ipvlan { parent, mode, flag },
+            Attach::Phys { link } => endpoint::Attach::Phys { link },
         },
         interface: endpoint.interface.clone(),
         mac: endpoint.mac.map(MacAddress),

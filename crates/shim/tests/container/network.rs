@@ -315,6 +315,37 @@ async fn a_kept_namespace_keeps_its_cable() {
     host::until("the cable has gone", || ports().is_empty()).await;
 }
 
+#[tokio::test]
+async fn a_link_of_the_host_comes_back_when_the_container_ends() {
+    use netlink::route::{LinkChange, LinkKind, NewLink, add_link, change_link};
+    let host = networked_host().await;
+    let peer = NewLink {
+        name: "far",
+        kind: LinkKind::Ifb,
+        settings: LinkChange::default(),
+    };
+    let wire = NewLink {
+        name: "wire",
+        kind: LinkKind::Veth { peer: Box::new(peer) },
+        settings: LinkChange::default(),
+    };
+    let up = LinkChange {
+        up: Some(true),
+        ..LinkChange::default()
+    };
+    let far = change_link(Target::Name("far"), &up);
+    routes().request(&[add_link(&wire), far]).unwrap();
+    let mut task = plugged(&host, "busybox ip -o -4 addr show eth0; exit 5");
+    task.network.as_mut().unwrap().endpoints[0].attach = Attach::Phys {
+        link: "wire".to_owned(),
+    };
+    task.restart = RestartPolicy::OnFailure { maximum: 1 };
+    let (_shim, mut events, _) = host::start(&host, task, Vec::new()).await;
+    assert_eq!(host::exited(&mut events).await.restart_count, 1);
+    assert_eq!(host.logged().matches("10.70.0.2/24").count(), 2);
+    assert_eq!(routes().link(Target::Name("wire")).unwrap().mtu, 1500);
+}
+
 /// Takes what one shim hands over: the message, the sockets for UDP and TCP, and a pidfd of PID 1.
 fn take_sockets(listener: &OwnedFd) -> (String, UdpSocket, OwnedFd, OwnedFd) {
     let connection = rustix::net::accept(listener).unwrap();
@@ -420,15 +451,14 @@ async fn how_much_longer_a_plugged_start_takes() {
             let process = task.spec.process_mut().as_mut().unwrap();
             process.set_args(Some(vec!["/bin/sleep".to_owned(), "1000".to_owned()]));
             match (kind, &mut task.network) {
-                (1, Some(sandbox)) => {
-                    // Not the one before: that may not be gone yet.
-                    let Attach::Bridge { port, .. } = &mut sandbox.endpoints[0].attach;
-                    *port = format!("bv{number}-{kind}");
-                }
-                (2, Some(sandbox)) => {
-                    let Attach::Bridge { port, .. } = &mut sandbox.endpoints[0].attach;
-                    *port = format!("bv{number}-{kind}");
-                    sandbox.resolver = Some(server.clone());
+                (1 | 2, Some(sandbox)) => {
+                    sandbox.endpoints[0].attach = Attach::Bridge {
+                        bridge: BRIDGE.to_owned(),
+                        // Not the one before: that may not be gone yet.
+                        port: format!("bv{number}-{kind}"),
+                        talking: true,
+                    };
+                    sandbox.resolver = (kind == 2).then(|| server.clone());
                 }
                 (_, network) => *network = None,
             }
