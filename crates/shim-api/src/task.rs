@@ -106,6 +106,27 @@ pub struct SandboxEndpoint {
     /// (`net.ipv4.conf.IFNAME.forwarding`); no others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
+    /// How much it may receive and send; only where it is plugged into a bridge.
+    #[serde(default, skip_serializing_if = "Rates::is_unlimited")]
+    pub rates: Rates,
+}
+
+/// Bytes in a second; `None` is as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// What a container may receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+    /// What it may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+}
+
+impl Rates {
+    /// Returns whether everything may pass.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A route.

@@ -83,7 +83,7 @@ impl Shim {
         let news = look_for_oom_kills(container);
         if let Phase::Running(run) = &container.phase {
             // Before anybody is told: who waits for the end expects to have them back.
-            give_back(&run.lent);
+            give_back(&run.borrowed);
         }
         let record = ExitRecord {
             code: ended.code(),

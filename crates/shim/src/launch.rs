@@ -103,7 +103,7 @@ pub(crate) fn launch(
         run: Run {
             mounts: hold_mounts(created.pid),
             pid: created.pid.as_raw_nonzero().get(),
-            lent: networks.map(Networks::into_lent).unwrap_or_default(),
+            borrowed: networks.map(Networks::into_borrowed).unwrap_or_default(),
             pidfd: created.pidfd,
             started_at: Timestamp::now(),
             began: Instant::now(),

@@ -9,6 +9,7 @@ use netd_api::handover::{self, HandoverError, Sockets};
 use netlink::Socket;
 use netlink::route::MacAddress;
 use network::endpoint::{self, EndpointError, Lent, Restored, Route, Settings};
+use network::shape::{self, Rates};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
 use rustix::io::Errno;
@@ -29,8 +30,7 @@ pub(crate) struct Networks<'a> {
     is_kept: bool,
     /// The cables that were made.
     made: RefCell<Vec<String>>,
-    /// The links of the host that it has been lent.
-    lent: RefCell<Vec<Lent>>,
+    borrowed: RefCell<Borrowed>,
 }
 
 impl<'a> Networks<'a> {
@@ -49,14 +49,14 @@ impl<'a> Networks<'a> {
             sandbox,
             is_kept,
             made: RefCell::default(),
-            lent: RefCell::default(),
+            borrowed: RefCell::default(),
         }
     }
 
     /// Undoes a start that failed: its cables are removed, so that their addresses are free when this returns. The namespace
     /// would take them along too, but at a time of its own.
     pub(crate) fn unplug(&self) {
-        give_back(&self.lent.take());
+        give_back(&self.borrowed.take());
         let made = self.made.take();
         if made.is_empty() {
             return;
@@ -70,11 +70,34 @@ impl<'a> Networks<'a> {
     }
 
     /// Returns what must be given back when the container ends.
-    pub(crate) fn into_lent(self) -> Vec<Lent> {
-        self.lent.into_inner()
+    pub(crate) fn into_borrowed(self) -> Borrowed {
+        self.borrowed.into_inner()
     }
 
     fn join(
+        &self,
+        host: &mut Socket,
+        namespace: BorrowedFd<'_>,
+        endpoint: &SandboxEndpoint,
+    ) -> Result<(), CreateError> {
+        self.plug_into(host, namespace, endpoint)
+            .map_err(|error| failed(error.errno(), &error))?;
+        if endpoint.rates.is_unlimited() {
+            return Ok(());
+        }
+        let Attach::Bridge { port, .. } = &endpoint.attach else {
+            let message = "limits of what is received and sent need a bridge";
+            return Err(CreateError::new(Step::Network, libc::ENOTSUP, message));
+        };
+        self.borrowed.borrow_mut().shaped.push(port.clone());
+        let rates = Rates {
+            received: endpoint.rates.received,
+            sent: endpoint.rates.sent,
+        };
+        shape::limit(host, port, rates).map_err(|error| failed(None, &error))
+    }
+
+    fn plug_into(
         &self,
         host: &mut Socket,
         namespace: BorrowedFd<'_>,
@@ -92,19 +115,31 @@ impl<'a> Networks<'a> {
         if let Attach::Bridge { port, .. } = &endpoint.attach {
             self.made.borrow_mut().push(port.clone());
         }
-        self.lent.borrow_mut().extend(lent);
+        self.borrowed.borrow_mut().lent.extend(lent);
         Ok(())
     }
 }
 
-/// Gives links back to the host. One that cannot be is the kernel's to move, when the container's namespace ends.
-pub(crate) fn give_back(lent: &[Lent]) {
-    if lent.is_empty() {
+/// What a container has of the host and does not take along when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Borrowed {
+    /// Links of the host.
+    lent: Vec<Lent>,
+    /// Ports whose rates are limited.
+    shaped: Vec<String>,
+}
+
+/// Gives everything back. A link that cannot be is the kernel's to move, when the container's namespace ends.
+pub(crate) fn give_back(borrowed: &Borrowed) {
+    if borrowed.lent.is_empty() && borrowed.shaped.is_empty() {
         return;
     }
     if let Ok(mut host) = Socket::open(Family::Route) {
-        for link in lent {
+        for link in &borrowed.lent {
             endpoint::give_back(&mut host, link).ok();
+        }
+        for port in &borrowed.shaped {
+            shape::release(&mut host, port).ok();
         }
     }
 }
@@ -114,8 +149,7 @@ impl Plug for Networks<'_> {
         if !self.sandbox.endpoints.is_empty() {
             let mut host = Socket::open(Family::Route).map_err(|error| failed(error.errno(), &error))?;
             for endpoint in &self.sandbox.endpoints {
-                self.join(&mut host, namespace, endpoint)
-                    .map_err(|error| failed(error.errno(), &error))?;
+                self.join(&mut host, namespace, endpoint)?;
             }
         }
         let Some(server) = &self.sandbox.resolver else {

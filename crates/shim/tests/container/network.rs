@@ -58,6 +58,7 @@ fn endpoint() -> SandboxEndpoint {
         gateways: vec![GATEWAY.into()],
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     }
 }
 
@@ -344,6 +345,43 @@ async fn a_link_of_the_host_comes_back_when_the_container_ends() {
     assert_eq!(host::exited(&mut events).await.restart_count, 1);
     assert_eq!(host.logged().matches("10.70.0.2/24").count(), 2);
     assert_eq!(routes().link(Target::Name("wire")).unwrap().mtu, 1500);
+}
+
+#[tokio::test]
+async fn rates_are_limited_from_the_first_packet_and_leave_nothing() {
+    let host = networked_host().await;
+    let before = routes().links().unwrap().len();
+    // 128 KiB pass at once, the other 256 KiB in two seconds.
+    let listener = std::net::TcpListener::bind((GATEWAY, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!("dd if=/dev/zero bs=1024 count=384 2>/dev/null | busybox nc 10.70.0.1 {port}");
+    let mut task = plugged(&host, &script);
+    task.network.as_mut().unwrap().endpoints[0].rates.sent = Some(128 << 10);
+    let receiving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let began = std::time::Instant::now();
+        let bytes = std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        (bytes, began.elapsed())
+    });
+    run(&host, task).await;
+    let (bytes, time) = receiving.join().unwrap();
+    assert_eq!(bytes, 384 << 10);
+    assert!(time > Duration::from_millis(1500), "{time:?}");
+    host::until("everything has gone", || {
+        routes().links().unwrap().len() == before
+    })
+    .await;
+
+    let mut task = plugged(&host, "true");
+    let endpoint = &mut task.network.as_mut().unwrap().endpoints[0];
+    endpoint.rates.sent = Some(1 << 20);
+    endpoint.attach = Attach::Phys {
+        link: BRIDGE.to_owned(),
+    };
+    host.write_document(&task);
+    let error = host.new_shim().await.start(task, Vec::new(), None, 0).await;
+    drop(error.unwrap_err());
+    assert_eq!(routes().links().unwrap().len(), before);
 }
 
 /// Takes what one shim hands over: the message, the sockets for UDP and TCP, and a pidfd of PID 1.
