@@ -20,6 +20,7 @@ mod namespaces;
 mod pause;
 mod prune;
 mod record;
+pub(crate) mod record_file;
 mod remove;
 mod rename;
 mod resize;

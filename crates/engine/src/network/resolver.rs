@@ -122,6 +122,17 @@ async fn change(
         .map_err(failed)
 }
 
+/// Takes the names of endpoints away.
+pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
+    let Some(client) = engine.netd.client.lock().await.clone() else {
+        return;
+    };
+    for change in endpoints.iter().flat_map(names::changes) {
+        // A netd that is gone has no names.
+        drop(client.remove_name(change).await);
+    }
+}
+
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
 /// was. What fails is told to the log: the container is where it was asked to be.
 pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &[Endpoint]) {

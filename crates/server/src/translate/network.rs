@@ -158,8 +158,15 @@ pub(crate) fn networks(
         "none" => Some(NONE_ID),
         _ => None,
     } {
+        let was_there = view.started_at != Timestamp::NEVER;
         let endpoint = EndpointSettings {
-            network_id: id.to_owned(),
+            network_id: if was_there { id.to_owned() } else { String::new() },
+            // There is one for each container, so its id will do.
+            endpoint_id: if view.status.has_process() {
+                view.id.to_string()
+            } else {
+                String::new()
+            },
             ..EndpointSettings::default()
         };
         return BTreeMap::from([(mode.to_owned(), endpoint)]);
@@ -232,18 +239,39 @@ fn endpoint_to(
     }
 }
 
+/// Returns as much of the networks of a container as lists show.
+pub(crate) fn listed_networks(
+    engine: &Engine,
+    view: &View,
+    version: ApiVersion,
+) -> BTreeMap<String, EndpointSettings> {
+    let mut networks = networks(engine, view, version);
+    for endpoint in networks.values_mut() {
+        endpoint.aliases = None;
+        endpoint.links = None;
+        endpoint.driver_opts = None;
+        endpoint.dns_names = None;
+    }
+    networks
+}
+
 /// Returns the network settings of a container. The flat fields are those of the default network.
 pub(crate) fn settings(engine: &Engine, view: &View, version: ApiVersion) -> NetworkSettings {
     let networks = networks(engine, view, version);
     let runs = view.status.has_process();
+    let has_own = runs && !engine::network::mode_of(engine, view).starts_with("container:");
     let default = networks
         .get(engine::network::DEFAULT)
         .filter(|_| runs)
         .cloned()
         .unwrap_or_default();
     NetworkSettings {
-        sandbox_id: if runs { view.id.to_string() } else { String::new() },
-        sandbox_key: if runs {
+        sandbox_id: if has_own {
+            view.id.to_string()
+        } else {
+            String::new()
+        },
+        sandbox_key: if has_own {
             format!("/proc/{}/ns/net", view.pid)
         } else {
             String::new()
