@@ -722,5 +722,6 @@ pub(crate) fn sandbox_endpoint(endpoint: &Endpoint) -> shim_api::task::SandboxEn
             .collect(),
         routes: Vec::new(),
         sysctls: endpoint.sysctls.clone(),
+        rates: Default::default(),
     }
 }
