@@ -19,8 +19,8 @@ use crate::packet::{self, PacketError};
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The resolver's port.
 pub const PORT: u16 = 53;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 64;
+/// TCP connections of a container that may wait to be accepted.
+pub const BACKLOG: i32 = 64;
 /// How long a shim waits for a netd that does not take its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 

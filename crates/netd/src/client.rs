@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use netd_api::handover;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
@@ -135,8 +136,16 @@ impl Netd {
             return;
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(stream) = rustix::net::accept_with(&sockets.tcp, flags) else {
-            return;
+        let stream = match rustix::net::accept_with(&sockets.tcp, flags) {
+            Ok(stream) => stream,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
+            // It listens no more: whoever has CAP_NET_ADMIN in the container may destroy its sockets (sock_diag(7)).
+            Err(Errno::INVAL) if rustix::net::listen(&sockets.tcp, handover::BACKLOG).is_ok() => return,
+            // No descriptor, no memory.
+            Err(_) => {
+                self.containers.pause(&self.poll, container, Kind::Tcp);
+                return;
+            }
         };
         let of_container = self.clients.all.keys(|client| client.container == container);
         if of_container.len() >= MOST_OF_ONE || self.clients.all.len() >= MOST {

@@ -159,8 +159,11 @@ impl Netd {
         let Some(sockets) = &container.sockets else {
             return;
         };
-        // An error is one of the socket's past, and is gone with this.
-        receiver.receive(&sockets.udp).unwrap_or(0);
+        if receiver.receive(&sockets.udp).is_err() {
+            // No error that a client could cause; one that stays must not keep this loop busy.
+            containers.pause(poll, key, Kind::Udp);
+            return;
+        }
         let directory = container.directory.as_ref();
         for (packet, peer) in receiver.packets() {
             if sender.room(wire::UDP_LIMIT).is_none() {
@@ -242,7 +245,10 @@ impl Netd {
         if !self.evicted.is_empty() {
             return Some(Duration::ZERO);
         }
-        let has_slow = !self.clients.is_empty() || self.proxies.has_clocks() || self.connections.is_paused();
+        let has_slow = !self.clients.is_empty()
+            || self.proxies.has_clocks()
+            || self.connections.is_paused()
+            || self.containers.has_paused();
         let tick = has_slow.then_some(self.next_tick);
         let lonely = self.alone_since.map(|_| now + LONELY_TICK.min(self.idle));
         let deadlines = [self.forwards.deadline(), tick, lonely];
@@ -259,6 +265,7 @@ impl Netd {
             self.clients.expire(now);
             self.proxies.expire(&self.poll, now);
             self.connections.resume(&self.poll);
+            self.containers.resume(&self.poll);
         }
         if self.connections.has_daemon() {
             self.alone_since = None;

@@ -144,6 +144,52 @@ async fn sockets_end_with_their_container() {
     assert!(again.ask("web", A).is("10.0.0.2"));
 }
 
+/// What root with CAP_NET_ADMIN in a container can do to sockets in its namespace.
+#[tokio::test]
+async fn destroyed_sockets_cost_nobody_anything() {
+    let world = World::new().await;
+    let one = world.known_container(1).await;
+    assert!(one.ask_by_tcp("web", A).is("10.0.0.2"));
+    for kind in ["-t", "-u"] {
+        let killed = one.inside(|| {
+            let mut ss = Command::new("ss");
+            ss.args(["-K", "-n", "-a", kind, "src", "127.0.0.11"]).output()
+        });
+        let killed = killed.unwrap();
+        assert!(
+            String::from_utf8_lossy(&killed.stdout).contains("127.0.0.11"),
+            "{killed:?}"
+        );
+    }
+    // A socket that fails for ever would keep it busy: it uses no processor time while nothing is asked.
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.client.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let begin = Instant::now();
+    while one
+        .inside(|| std::net::TcpStream::connect_timeout(&RESOLVER, PATIENCE))
+        .is_err()
+    {
+        assert!(begin.elapsed() < PATIENCE, "it listens no more");
+    }
+    assert!(one.ask_by_tcp("web", A).is("10.0.0.2"));
+    let asker = one.udp("127.0.0.1:0");
+    asker.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut packet = [0; 512];
+    loop {
+        asker.send_to(&query("web", A), RESOLVER).unwrap();
+        if asker.recv(&mut packet).is_ok() {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "no answer by UDP");
+    }
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 20, "it is busy");
+}
+
 #[tokio::test]
 async fn a_new_daemon_tells_everything() {
     let world = World::new().await;
