@@ -129,6 +129,13 @@ impl Client {
     }
 }
 
+/// Revives a listener that was destroyed, as whoever has CAP_NET_ADMIN in the container may do (sock_diag(7)). It has its
+/// address still; without the disconnect every connection that it takes would be born closed.
+fn listen_again(socket: &OwnedFd) -> Result<(), Errno> {
+    rustix::net::connect_unspec(socket)?;
+    rustix::net::listen(socket, handover::BACKLOG)
+}
+
 impl Netd {
     /// Takes one connection of a container.
     pub(crate) fn accept_client(&mut self, container: Key, now: Instant) {
@@ -139,8 +146,7 @@ impl Netd {
         let stream = match rustix::net::accept_with(&sockets.tcp, flags) {
             Ok(stream) => stream,
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
-            // It listens no more: whoever has CAP_NET_ADMIN in the container may destroy its sockets (sock_diag(7)).
-            Err(Errno::INVAL) if rustix::net::listen(&sockets.tcp, handover::BACKLOG).is_ok() => return,
+            Err(Errno::INVAL) if listen_again(&sockets.tcp).is_ok() => return,
             // No descriptor, no memory.
             Err(_) => {
                 self.containers.pause(&self.poll, container, Kind::Tcp);
