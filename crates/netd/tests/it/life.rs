@@ -42,7 +42,7 @@ async fn until(client: &Client, wanted: impl Fn(&State) -> bool) -> State {
 
 /// F-30: netd is killed while a thousand queries a second are asked.
 #[tokio::test]
-async fn a_killed_netd_is_back_within_a_second() {
+async fn f_30_a_killed_netd_is_back_within_a_second() {
     let world = World::new().await;
     let one = world.known_container(1).await;
     let ends = Arc::new(AtomicBool::new(false));
@@ -258,6 +258,11 @@ async fn a_daemon_finds_its_netd_again() {
         let own = ["socket:", "anon_inode:[eventpoll]", "/dev/null", "net:["];
         assert!(own.iter().any(|own| link.starts_with(own)), "{link}");
     }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", third.pid())).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    // CAP_DAC_READ_SEARCH, NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN (capabilities(7)).
+    let kept = format!("CapEff:\t{:016x}", 1 << 2 | 1 << 10 | 1 << 12 | 1 << 19 | 1 << 21);
+    assert!(status.contains(&kept), "{status}");
     third.quit().await.unwrap();
     third.closed().await;
 }

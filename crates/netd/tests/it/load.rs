@@ -20,7 +20,7 @@ enum Noise {
 }
 
 #[tokio::test]
-async fn a_noisy_container_does_not_slow_others_down() {
+async fn nw_08_a_noisy_container_does_not_slow_others_down() {
     let world = World::new().await;
     let noisy = world.known_container(1).await;
     let quiet = world.known_container(2).await;
