@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sys::mmsg::{Receiver, Sender};
@@ -62,6 +62,8 @@ pub(crate) struct Netd {
     /// Queries that had to make room for another container's, to be answered in the next round.
     pub(crate) evicted: Vec<Done>,
     path: PathBuf,
+    /// What was at that path at the start.
+    file: Option<(u64, u64)>,
     idle: Duration,
     receiver: Receiver,
     sender: Sender,
@@ -87,6 +89,7 @@ pub fn serve(options: Options) -> io::Result<()> {
         answered: 0,
         is_ending: false,
         evicted: Vec::new(),
+        file: identity(&options.path),
         path: options.path,
         idle: options.idle,
         receiver: Receiver::default(),
@@ -284,12 +287,19 @@ impl Netd {
         } else {
             self.idle + RESTART
         };
-        // Without its socket file no daemon and no shim can ever find it again.
-        let is_lost = alone >= LONELY_TICK.min(self.idle) && !self.path.exists();
+        // Without its socket file, or with another netd's in its place, no daemon and no shim can ever find it again.
+        let is_lost = alone >= LONELY_TICK.min(self.idle) && identity(&self.path) != self.file;
         if is_lost || is_empty && alone >= patience && self.connections.is_quiet() {
             self.is_ending = true;
         }
     }
+}
+
+/// Returns what tells one file from another at the same path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Returns who is asked for names that a container's networks do not have.

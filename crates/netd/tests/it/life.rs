@@ -387,6 +387,7 @@ fn a_netd_that_is_of_no_use_ends() {
     runtime.block_on(set).unwrap();
     // One that still knows of containers waits longer, but not when nobody could find it.
     std::fs::remove_file(&lost).unwrap();
+    let _another = listener(&lost);
     drop(client);
     drop(runtime);
     thread.join().unwrap().unwrap();
