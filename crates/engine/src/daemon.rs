@@ -189,6 +189,8 @@ pub struct Engine {
     pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
     pub(crate) networks: crate::network::Networks,
+    /// Names, and ports of the host.
+    pub(crate) netd: crate::network::Netd,
     pub(crate) policy: image::policy::PolicyFile,
     /// One check at a time.
     pub(crate) checking: tokio::sync::Mutex<()>,
@@ -229,10 +231,12 @@ impl Engine {
             part: "the facts of the host",
             source,
         })?;
-        let store = Arc::new(Store::open(&layout.store()).map_err(part("the store"))?);
+        let (store, store_damage) =
+            crate::store_repair::open(&layout, &host.boot_id).map_err(part("the store"))?;
+        let store = Arc::new(store);
         let storage = crate::storage_choice::open(&config).map_err(part("the storage driver"))?;
         let (images, problems) = image::Store::open(&layout.content()).map_err(part("the image store"))?;
-        let mut found_at_start = Vec::new();
+        let mut found_at_start = Vec::from_iter(store_damage);
         // A damaged image may be healed, and has its layers then.
         let all_images_are_known = problems.is_empty();
         for problem in problems {
@@ -289,6 +293,7 @@ impl Engine {
             pins,
             volumes,
             networks,
+            netd: crate::network::Netd::default(),
             policy: crate::policy::open(&config),
             checking: tokio::sync::Mutex::default(),
             found_at_start: Mutex::new(found_at_start),
@@ -335,6 +340,7 @@ impl Engine {
         let mut deferred = self.deferred.subscribe();
         // The sender lives in `self`.
         drop(deferred.wait_for(|&count| count == 0).await);
+        crate::network::rest(self).await;
         if let Err(error) = self.store.checkpoint() {
             tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
         }

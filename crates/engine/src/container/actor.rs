@@ -147,9 +147,17 @@ impl Actor {
             }
             Command::Connect(plug, reply) => {
                 let (network, request) = *plug;
-                drop(reply.send(crate::network::plug(self, &network, request)));
+                let before = Arc::clone(&self.container.view().endpoints);
+                let result = crate::network::plug(self, &network, request);
+                crate::network::follow(&self.engine, &self.container, &before).await;
+                drop(reply.send(result));
             }
-            Command::Disconnect(network, reply) => drop(reply.send(crate::network::unplug(self, &network))),
+            Command::Disconnect(network, reply) => {
+                let before = Arc::clone(&self.container.view().endpoints);
+                let result = crate::network::unplug(self, &network);
+                crate::network::follow(&self.engine, &self.container, &before).await;
+                drop(reply.send(result));
+            }
             Command::Update(change, reply) => drop(reply.send(super::update::apply(self, *change).await)),
             Command::Remove(request, reply) => {
                 let result = super::remove::apply(self, request);

@@ -130,8 +130,9 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     write_document(&task)?;
     failpoint::reached("start.document");
 
-    // 4. The machine's side of the network: bridges and the packet filter. The container's own is made by its shim.
+    // 4. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
     crate::network::attach(&engine, &container)?;
+    crate::network::enter(&engine, &container).await?;
     failpoint::reached("start.network");
 
     // 5. A shim. It ends by itself when this daemon dies before the next step.
@@ -216,7 +217,8 @@ fn intend(actor: &Actor) -> Result<(), StartError> {
         .map_err(|error| StartError::step("record the start", error))
 }
 
-fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
+/// Writes the container's files that say what it is called and where it is.
+pub(crate) fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
     let record = container.record();
     let hostname = namespaces::hostname(engine, container.id.as_str(), &record.config, &record.host);
     let own = engine.layout.run(&container.id);

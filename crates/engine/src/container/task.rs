@@ -130,7 +130,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
             directory: engine.layout.pins(&container.id),
             kinds: kept,
         }),
-        network: crate::network::sandbox(&container.view().endpoints),
+        network: crate::network::sandbox(engine, container),
         init: host.init.unwrap_or(engine.config.init),
         stdin: config.open_stdin,
         stdin_once: config.stdin_once,

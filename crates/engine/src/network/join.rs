@@ -4,7 +4,7 @@
 //! them. Leaving is safe when nothing was taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use base::error::chain;
@@ -18,7 +18,7 @@ use super::options::link_name;
 use super::ports::Taken;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{DEFAULT, open, tell};
+use super::{DEFAULT, names, open, resolver, tell};
 use crate::Engine;
 use crate::config::{Config, EndpointRequest, HostConfig, PortRequest};
 use crate::container::{Container, Dns, Place, Record, View};
@@ -286,6 +286,7 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
                 .map(|network| Arc::clone(&network.record))
         };
         let left: Vec<Arc<NetworkRecord>> = endpoints.iter().filter_map(record).collect();
+        resolver::leave(engine, container, endpoints.clone(), !publications.is_empty());
         table.gone.push((endpoints, publications));
         left
     };
@@ -307,13 +308,14 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
 }
 
 /// Returns what the shim needs to plug the container in.
-pub(crate) fn sandbox(endpoints: &[Endpoint]) -> Option<shim_api::task::Sandbox> {
+pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api::task::Sandbox> {
+    let endpoints = &container.view().endpoints;
     if endpoints.is_empty() {
         return None;
     }
     Some(shim_api::task::Sandbox {
         endpoints: endpoints.iter().map(sandbox_endpoint).collect(),
-        resolver: None,
+        resolver: names::are_needed(engine, container, endpoints).then(|| resolver::socket(engine)),
     })
 }
 
@@ -338,7 +340,7 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place, Net
         host_gateway: gateway
             .or_else(|| (view.host.network_mode == "host").then_some(Ipv4Addr::LOCALHOST.into())),
         links: links.iter().map(|link| (link.address, link.names())).collect(),
-        resolver: false,
+        resolver: names::are_needed(engine, container, &view.endpoints),
         dns: Dns {
             servers: config.dns.clone(),
             options: config.dns_options.clone(),
@@ -363,7 +365,7 @@ fn join_one(
         .iter()
         .map(|endpoint| endpoint.interface.as_str())
         .collect();
-    take_place(network, &asked.request, names, &used)
+    take_place(network, container.id.as_str(), &asked.request, names, &used)
 }
 
 /// Returns the names that others on a network know a container by.
@@ -385,6 +387,7 @@ pub(crate) fn names_of(container: &Container, name: &str, request: &EndpointRequ
 /// Takes a place on a network: addresses and an interface name. The addresses are given back if it fails.
 pub(crate) fn take_place(
     network: &mut Network,
+    container: &str,
     request: &EndpointRequest,
     names: Vec<String>,
     used: &BTreeSet<&str>,
@@ -421,8 +424,10 @@ pub(crate) fn take_place(
         }
     };
     let taking = |error: network::address::TakeError| take_error(&record, error);
-    let v4 = network.take(true, request.ipv4.map(IpAddr::V4)).map_err(taking)?;
-    let v6 = match network.take(false, request.ipv6.map(IpAddr::V6)) {
+    let v4 = network
+        .take(container, true, request.ipv4.map(IpAddr::V4))
+        .map_err(taking)?;
+    let v6 = match network.take(container, false, request.ipv6.map(IpAddr::V6)) {
         Ok(v6) => v6,
         Err(error) => {
             v4.inspect(|&address| network.give_back(address));
@@ -560,14 +565,20 @@ fn sysctls(request: &EndpointRequest) -> Result<BTreeMap<String, String>, String
         let bad = || format!("invalid endpoint sysctl \"{}\"", part.escape_default());
         let (name, value) = part.split_once('=').ok_or_else(bad)?;
         let words: Vec<&str> = name.split('.').collect();
-        let good = matches!(
-            words.as_slice(),
-            ["net", "ipv4" | "ipv6", "conf" | "neigh", "IFNAME", last] if !last.is_empty() && !last.contains('/')
+        // docker's client puts it into lower case.
+        let is_interface = |word: &str| word.eq_ignore_ascii_case("IFNAME");
+        let last = match words.as_slice() {
+            ["net", "ipv4" | "ipv6", "conf" | "neigh", word, last]
+                if is_interface(word) && !last.is_empty() && !last.contains('/') =>
+            {
+                last
+            }
+            _ => return Err(bad()),
+        };
+        all.insert(
+            format!("net.{}.{}.IFNAME.{last}", words[1], words[2]),
+            value.to_owned(),
         );
-        if !good {
-            return Err(bad());
-        }
-        all.insert(name.to_owned(), value.to_owned());
     }
     Ok(all)
 }
@@ -626,27 +637,19 @@ fn publish(
             }
         }
     }
+    let everywhere = resolver::everywhere(endpoint.ipv4.is_some(), endpoint.ipv6.is_some(), requests.len());
     let with_addresses: Vec<(PortRequest, Vec<IpAddr>)> = requests
         .into_iter()
-        .map(|request| (request, host_addresses(endpoint, request.host_ip.or(default))))
+        .map(|request| match request.host_ip.or(default) {
+            Some(address) => (request, vec![address]),
+            None => (request, everywhere.clone()),
+        })
         .filter(|(_, addresses)| !addresses.is_empty())
         .collect();
     table
         .ports
         .take(container.id.as_str(), &with_addresses, any_ports())
         .map_err(|taken| port_taken(engine, container, endpoint, &taken))
-}
-
-/// Returns the host's addresses at which a port is reached.
-fn host_addresses(endpoint: &Endpoint, asked: Option<IpAddr>) -> Vec<IpAddr> {
-    match asked {
-        Some(address) => vec![address],
-        None => {
-            let v4 = endpoint.ipv4.map(|_| IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            let v6 = endpoint.ipv6.map(|_| IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-            v4.into_iter().chain(v6).collect()
-        }
-    }
 }
 
 /// Returns the ports that the kernel gives to those who name none.

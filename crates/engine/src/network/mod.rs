@@ -28,6 +28,7 @@ mod ports;
 mod prune;
 mod record;
 mod remove;
+mod resolver;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,12 +45,13 @@ pub use prune::prune;
 pub use record::Subnet;
 pub use remove::remove;
 
-pub(crate) use connect::plug;
+pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
 pub(crate) use join::{allocate, attach, check, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
+pub(crate) use resolver::{Netd, enter, follow, go_on as go_on_with_netd, rest};
 pub(crate) use table::Networks;
 
 /// The name of the default network.

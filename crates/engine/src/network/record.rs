@@ -85,9 +85,4 @@ impl NetworkRecord {
     pub(crate) fn is_default(&self) -> bool {
         self.name == super::DEFAULT
     }
-
-    /// Returns whether containers of it get names from Berth: of all networks but the default one.
-    pub(crate) fn has_names(&self) -> bool {
-        !self.is_default()
-    }
 }

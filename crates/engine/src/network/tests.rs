@@ -220,6 +220,9 @@ fn containers_take_addresses_and_ports_and_give_them_back() {
         );
         assert_eq!(remove(&engine, "net").await.unwrap_err().kind(), Kind::Denied);
         leave(&engine, &two);
+        allocate(&engine, &two).unwrap();
+        assert_eq!(address(&two, 0), "10.92.0.3", "a restart has another address");
+        leave(&engine, &two);
         engine.close().await;
         remove(&engine, "net").await.unwrap();
     });
@@ -313,7 +316,7 @@ fn several_networks_and_which_is_the_way_out() {
                 ("eth2", "c-net", true)
             ]
         );
-        let plan = sandbox_of(&view);
+        let plan = super::sandbox(&engine, &one).unwrap();
         let gateways: Vec<usize> = plan
             .endpoints
             .iter()
@@ -321,10 +324,6 @@ fn several_networks_and_which_is_the_way_out() {
             .collect();
         assert_eq!(gateways, [0, 0, 1]);
     });
-}
-
-fn sandbox_of(view: &crate::container::View) -> shim_api::task::Sandbox {
-    super::sandbox(&view.endpoints).unwrap()
 }
 
 #[test]

@@ -13,7 +13,9 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, ApiError> {
     let (name, platform) = (call.query.get("name"), call.query.get("platform"));
     let (name, platform) = (name.map(str::to_owned), platform.map(str::to_owned));
     let request = from_api(name, platform, call.json().await?, call.version)?;
-    let created = engine::container::create(call.engine(), request).await?;
+    let warning = translate::network::warning(&request.host);
+    let mut created = engine::container::create(call.engine(), request).await?;
+    created.warnings.extend(warning);
     let body = CreateReply {
         id: created.id.to_string(),
         warnings: created.warnings,
@@ -35,10 +37,12 @@ pub(super) fn from_api(
     } = request;
     let mut host = translate::host_config::from_api(host_config)?;
     translate::network::add_endpoints(&mut host, networking_config.endpoints_config, version)?;
+    let config = translate::config::from_api(config)?;
+    translate::network::check_mode(&config, &host)?;
     Ok(engine::container::CreateRequest {
         name,
         platform,
-        config: translate::config::from_api(config)?,
+        config,
         host,
     })
 }

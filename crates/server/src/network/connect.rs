@@ -12,6 +12,9 @@ use crate::version::ApiVersion;
 
 pub(crate) async fn connect(mut call: Call) -> Result<Reply, ApiError> {
     let body: NetworkConnectRequest = call.json().await?;
+    if body.container.is_empty() {
+        return Err(ApiError::invalid("invalid name or ID supplied: \"\""));
+    }
     let mut settings = body.endpoint_config.unwrap_or_default();
     if call.version < ApiVersion::v1(44) {
         // It meant nothing then.

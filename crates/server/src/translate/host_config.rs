@@ -162,10 +162,10 @@ fn ports(api: &api::HostConfig) -> Result<Vec<PortRequest>, ApiError> {
     for (container, bindings) in &api.port_bindings {
         let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
         let (Ok(port), Ok(protocol)) = (port.parse(), protocol.parse::<Protocol>()) else {
-            return Err(ApiError::invalid(format!(
-                "invalid port specification: \"{}\"",
-                container.escape_default()
-            )));
+            return Err(match port.parse::<u16>() {
+                Ok(_) => ApiError::invalid(format!("invalid proto: {}", protocol.escape_default())),
+                Err(_) => wrong_port(port),
+            });
         };
         // docker's client sends null for a port without a binding, which asks for any.
         let any = [api_types::network::PortBinding::default()];
@@ -199,11 +199,15 @@ fn host_ports(text: &str) -> Result<Option<(u16, u16)>, ApiError> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     match (first.parse(), last.parse()) {
         (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(Some((first, last))),
-        _ => Err(ApiError::invalid(format!(
-            "invalid port specification: \"{}\"",
-            text.escape_default()
-        ))),
+        _ => Err(wrong_port(text)),
     }
+}
+
+fn wrong_port(text: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "invalid port specification: \"{}\"",
+        text.escape_default()
+    ))
 }
 
 fn mount_from(mount: api_mount::Mount) -> Result<MountRequest, ApiError> {
@@ -577,6 +581,8 @@ pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
         berth_time_offsets: host.time_offsets.clone(),
         berth_uid_maps: maps_to(&host.uid_maps),
         berth_gid_maps: maps_to(&host.gid_maps),
+        berth_net_rate_in: 0,
+        berth_net_rate_out: 0,
         berth_keep_namespaces: host.keep_namespaces,
     }
 }

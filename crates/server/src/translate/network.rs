@@ -7,14 +7,56 @@ use api_types::network::{
     ConfigReference, EndpointIpamConfig, EndpointResource, EndpointSettings, Ipam, IpamConfig, Network,
     NetworkSettings, PortBinding,
 };
+use base::clock::Timestamp;
 use engine::Engine;
-use engine::config::{EndpointRequest, HostConfig};
+use engine::config::{Config, EndpointRequest, HostConfig};
 use engine::container::View;
 use engine::network::{Asked, Endpoint, HOST_ID, NONE_ID, NetworkDetails};
 
 use super::list;
 use crate::status::ApiError;
 use crate::version::ApiVersion;
+
+/// Docker's words for options that mean nothing in the network of others.
+pub(crate) fn check_mode(config: &Config, host: &HostConfig) -> Result<(), ApiError> {
+    for link in &host.links {
+        if link.is_empty() || link.split(':').count() > 2 {
+            return Err(ApiError::invalid(format!(
+                "bad format for links: {}",
+                shown(link)
+            )));
+        }
+    }
+    let Some(container) = host.network_mode.strip_prefix("container:") else {
+        return Ok(());
+    };
+    if container.is_empty() {
+        return Err(ApiError::invalid(
+            "Invalid network mode: invalid container format container:<name|id>",
+        ));
+    }
+    let conflicts = [
+        (!host.dns.is_empty(), "dns and the network mode"),
+        (
+            !host.extra_hosts.is_empty(),
+            "custom host-to-IP mapping and the network mode",
+        ),
+        (
+            !config.exposed_ports.is_empty(),
+            "port exposing and the container type network mode",
+        ),
+    ];
+    match conflicts.into_iter().find(|(set, _)| *set) {
+        Some((_, what)) => Err(ApiError::invalid(format!("conflicting options: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Returns what the caller of a create should know about its ports.
+pub(crate) fn warning(host: &HostConfig) -> Option<String> {
+    let discarded = host.network_mode == "host" && !host.ports.is_empty();
+    discarded.then(|| "Published ports are discarded when using host network mode".to_owned())
+}
 
 /// Translates `NetworkingConfig` of a new container into what `host` asks of networks.
 pub(crate) fn add_endpoints(
@@ -107,14 +149,24 @@ pub(crate) fn networks(
     view: &View,
     version: ApiVersion,
 ) -> BTreeMap<String, EndpointSettings> {
+    if view.config.network_disabled {
+        return BTreeMap::new();
+    }
     let mode = engine::network::mode_of(engine, view);
     if let Some(id) = match mode {
         "host" => Some(HOST_ID),
         "none" => Some(NONE_ID),
         _ => None,
     } {
+        let was_there = view.started_at != Timestamp::NEVER;
         let endpoint = EndpointSettings {
-            network_id: id.to_owned(),
+            network_id: if was_there { id.to_owned() } else { String::new() },
+            // There is one for each container, so its id will do.
+            endpoint_id: if view.status.has_process() {
+                view.id.to_string()
+            } else {
+                String::new()
+            },
             ..EndpointSettings::default()
         };
         return BTreeMap::from([(mode.to_owned(), endpoint)]);
@@ -129,6 +181,8 @@ pub(crate) fn networks(
             return (has.network_name.clone(), settings);
         }
         let (name, id) = match engine::network::inspect(engine, &asked.name) {
+            // As in docker, one that was never started has not met its networks.
+            Ok(network) if view.started_at == Timestamp::NEVER => (network.name, String::new()),
             Ok(network) => (network.name, network.id),
             // It was removed since.
             Err(_) => (asked.name.clone(), String::new()),
@@ -154,9 +208,10 @@ fn endpoint_to(
     };
     let mut aliases = request.aliases.clone();
     if version < ApiVersion::v1(45) && asked.name != engine::network::DEFAULT {
-        let short = view.id.short().to_owned();
-        if !aliases.contains(&short) {
-            aliases.push(short);
+        for name in [view.id.short(), &view.config.hostname] {
+            if !name.is_empty() && !aliases.iter().any(|alias| alias == name) {
+                aliases.push(name.to_owned());
+            }
         }
     }
     let settings = EndpointSettings {
@@ -184,17 +239,39 @@ fn endpoint_to(
     }
 }
 
+/// Returns as much of the networks of a container as lists show.
+pub(crate) fn listed_networks(
+    engine: &Engine,
+    view: &View,
+    version: ApiVersion,
+) -> BTreeMap<String, EndpointSettings> {
+    let mut networks = networks(engine, view, version);
+    for endpoint in networks.values_mut() {
+        endpoint.aliases = None;
+        endpoint.links = None;
+        endpoint.driver_opts = None;
+        endpoint.dns_names = None;
+    }
+    networks
+}
+
 /// Returns the network settings of a container. The flat fields are those of the default network.
 pub(crate) fn settings(engine: &Engine, view: &View, version: ApiVersion) -> NetworkSettings {
     let networks = networks(engine, view, version);
+    let runs = view.status.has_process();
+    let has_own = runs && !engine::network::mode_of(engine, view).starts_with("container:");
     let default = networks
         .get(engine::network::DEFAULT)
+        .filter(|_| runs)
         .cloned()
         .unwrap_or_default();
-    let runs = view.status.has_process();
     NetworkSettings {
-        sandbox_id: if runs { view.id.to_string() } else { String::new() },
-        sandbox_key: if runs {
+        sandbox_id: if has_own {
+            view.id.to_string()
+        } else {
+            String::new()
+        },
+        sandbox_key: if has_own {
             format!("/proc/{}/ns/net", view.pid)
         } else {
             String::new()

@@ -35,7 +35,7 @@ pub(crate) fn container(
             annotations: view.host.annotations.clone(),
         },
         network_settings: SummaryNetworks {
-            networks: network::networks(engine, view, version),
+            networks: network::listed_networks(engine, view, version),
         },
         mounts: mounts(&summary.mounts),
     }
