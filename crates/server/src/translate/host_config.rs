@@ -461,8 +461,6 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
 pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
     let resources = &host.resources;
     api::HostConfig {
-        berth_net_rate_in: 0,
-        berth_net_rate_out: 0,
         binds: list(&host.binds),
         container_id_file: host.container_id_file.clone(),
         log_config: api::LogConfig {
