@@ -73,6 +73,33 @@ impl Kinded for StoreError {
     }
 }
 
+impl StoreError {
+    /// Returns whether the file's content is at fault, and not the disk, the rights or a newer version.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            // No version in a thousand years.
+            Self::TooNew { found, .. } => *found > 10_000,
+            Self::Open { source, .. } | Self::Statement { source, .. } => {
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(
+                        ErrorCode::DatabaseCorrupt
+                            | ErrorCode::NotADatabase
+                            | ErrorCode::SchemaChanged
+                            | ErrorCode::TypeMismatch
+                            | ErrorCode::Unknown
+                    )
+                ) || matches!(
+                    source,
+                    rusqlite::Error::InvalidColumnType(..) | rusqlite::Error::FromSqlConversionFailure(..)
+                )
+            }
+            Self::Exists { .. } => false,
+        }
+    }
+}
+
 /// The store of one data root.
 #[derive(Debug)]
 pub struct Store {
@@ -234,6 +261,19 @@ impl Store {
             .execute(&format!("DELETE FROM {table} WHERE {key} = ?1"), [&damage.key])
             .map_err(statement("quarantine a row"))?;
         transaction.commit().map_err(statement("commit"))
+    }
+
+    /// Returns the keys of the rows of a table that were moved out of the way.
+    pub fn quarantined(&self, table: &str) -> Result<Vec<String>, StoreError> {
+        let connection = self.lock();
+        let mut select = connection
+            .prepare("SELECT key FROM quarantine WHERE origin = ?1")
+            .map_err(statement("read the quarantine"))?;
+        let keys = select
+            .query_map([table], |row| row.get(0))
+            .map_err(statement("read the quarantine"))?;
+        keys.collect::<Result<_, _>>()
+            .map_err(statement("read the quarantine"))
     }
 
     /// Moves the write-ahead log into the file if it has grown; syncs, so it is not for the hot path.

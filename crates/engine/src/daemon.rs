@@ -231,10 +231,12 @@ impl Engine {
             part: "the facts of the host",
             source,
         })?;
-        let store = Arc::new(Store::open(&layout.store()).map_err(part("the store"))?);
+        let (store, store_damage) =
+            crate::store_repair::open(&layout, &host.boot_id).map_err(part("the store"))?;
+        let store = Arc::new(store);
         let storage = crate::storage_choice::open(&config).map_err(part("the storage driver"))?;
         let (images, problems) = image::Store::open(&layout.content()).map_err(part("the image store"))?;
-        let mut found_at_start = Vec::new();
+        let mut found_at_start = Vec::from_iter(store_damage);
         // A damaged image may be healed, and has its layers then.
         let all_images_are_known = problems.is_empty();
         for problem in problems {

@@ -21,6 +21,7 @@ mod registry;
 mod seccomp_cache;
 mod signal;
 mod storage_choice;
+mod store_repair;
 
 pub mod container;
 pub mod image;

@@ -67,7 +67,8 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
         }
     }
     crate::network::go_on_with_netd(engine).await;
-    let keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
+    let mut keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
+    keep.extend(engine.store.quarantined("containers")?);
     sweep(engine, &keep);
     Ok(())
 }

@@ -164,7 +164,8 @@ impl Registry {
     }
 }
 
-fn slot_of(base: u32) -> u32 {
+/// Returns the slot of which this is the first host id.
+pub(crate) fn slot_of(base: u32) -> u32 {
     base.saturating_sub(FIRST_ID) / SLOT_SIZE
 }
 

@@ -32,18 +32,44 @@ impl Kinded for ChangeError {
 
 /// Applies changes in their order.
 pub(crate) fn apply(config: &mut RunConfig, changes: &[String]) -> Result<(), ChangeError> {
+    let (entrypoint, cmd) = (config.entrypoint.clone(), config.cmd.clone());
+    let mut command_set = CommandSet::No;
     for change in changes {
         let change = change.trim();
         if change.is_empty() || change.starts_with('#') {
             continue;
         }
         let (instruction, rest) = change.split_once(char::is_whitespace).unwrap_or((change, ""));
-        apply_one(config, &instruction.to_ascii_uppercase(), rest.trim())?;
+        apply_one(
+            config,
+            &instruction.to_ascii_uppercase(),
+            rest.trim(),
+            &mut command_set,
+        )?;
+    }
+    // As docker: an entry point that was taken away leaves the one that was there, with its arguments.
+    if config.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        if config.cmd.as_ref().is_none_or(Vec::is_empty) {
+            config.cmd = cmd;
+        }
+        config.entrypoint = entrypoint;
     }
     Ok(())
 }
 
-fn apply_one(config: &mut RunConfig, instruction: &str, rest: &str) -> Result<(), ChangeError> {
+/// Whether one of the changes has set the command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CommandSet {
+    No,
+    Yes,
+}
+
+fn apply_one(
+    config: &mut RunConfig,
+    instruction: &str,
+    rest: &str,
+    command_set: &mut CommandSet,
+) -> Result<(), ChangeError> {
     let instruction = INSTRUCTIONS
         .iter()
         .find(|own| **own == instruction)
@@ -61,11 +87,19 @@ fn apply_one(config: &mut RunConfig, instruction: &str, rest: &str) -> Result<()
         _ => Err(wrong("requires exactly one argument".to_owned())),
     };
     match *instruction {
-        "CMD" => config.cmd = Some(command(config, rest)),
+        "CMD" => {
+            let command = command(config, rest);
+            if !command.is_empty() {
+                *command_set = CommandSet::Yes;
+            }
+            config.cmd = Some(command);
+        }
         "ENTRYPOINT" => {
             config.entrypoint = Some(command(config, rest));
             // A new entry point forgets arguments that were meant for the old one.
-            config.cmd = None;
+            if *command_set == CommandSet::No {
+                config.cmd = None;
+            }
         }
         "ENV" => {
             let list = config.env.get_or_insert_default();
@@ -300,6 +334,37 @@ mod tests {
         let mut config = RunConfig::default();
         let changes: Vec<String> = changes.iter().map(|change| (*change).to_owned()).collect();
         apply(&mut config, &changes).map(|()| config)
+    }
+
+    /// What dockerd 20.10 makes of a container with the entry point `/e0` and the command `c0`.
+    #[test]
+    fn entry_points_and_commands_are_as_with_docker() {
+        type Words = &'static [&'static str];
+        let table: [(Words, Words, Words); 8] = [
+            (&[], &["/e0"], &["c0"]),
+            (&["ENTRYPOINT [\"/e\"]"], &["/e"], &[]),
+            (&["CMD [\"c\"]"], &["/e0"], &["c"]),
+            (&["ENTRYPOINT [\"/e\"]", "CMD [\"c\"]"], &["/e"], &["c"]),
+            (&["CMD [\"c\"]", "ENTRYPOINT [\"/e\"]"], &["/e"], &["c"]),
+            (
+                &["CMD [\"c\"]", "ENTRYPOINT [\"/e\"]", "CMD [\"d\"]"],
+                &["/e"],
+                &["d"],
+            ),
+            (&["CMD []", "ENTRYPOINT [\"/e\"]"], &["/e"], &[]),
+            (&["ENTRYPOINT []"], &["/e0"], &["c0"]),
+        ];
+        for (changes, entrypoint, cmd) in table {
+            let mut config = RunConfig {
+                entrypoint: Some(vec!["/e0".to_owned()]),
+                cmd: Some(vec!["c0".to_owned()]),
+                ..RunConfig::default()
+            };
+            let list: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+            apply(&mut config, &list).unwrap();
+            assert_eq!(config.entrypoint.unwrap_or_default(), entrypoint, "{changes:?}");
+            assert_eq!(config.cmd.unwrap_or_default(), cmd, "{changes:?}");
+        }
     }
 
     #[test]

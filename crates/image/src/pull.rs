@@ -15,6 +15,7 @@ mod error;
 mod feed;
 mod fetch;
 mod layer;
+mod parts;
 mod progress;
 mod resolve;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use content::Lease;
 
 pub use error::PullError;
 use layer::{Job, Plan};
+use parts::Split;
 use progress::Reporter;
 pub use progress::{LayerState, PullEvent};
 pub use resolve::Resolved;
@@ -53,6 +55,7 @@ pub struct Puller {
     /// One fetch of a blob at a time, also where it belongs to two layers.
     blobs: Mutex<HashMap<Digest, Weak<tokio::sync::Mutex<()>>>>,
     permits: Arc<Semaphore>,
+    split: Split,
 }
 
 /// What a pull brought.
@@ -72,6 +75,7 @@ impl Puller {
             sink,
             jobs: Mutex::default(),
             blobs: Mutex::default(),
+            split: Split::STANDARD,
             permits: Arc::new(Semaphore::new(concurrent.clamp(1, 64))),
         }
     }

@@ -184,6 +184,12 @@ impl<W> HashWriter<W> {
         &self.inner
     }
 
+    /// Hashes bytes that are there already, as if they had been written.
+    pub fn skip(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    }
+
     /// Goes on with another writer; what was hashed stays hashed.
     pub fn with_inner<V>(self, inner: V) -> HashWriter<V> {
         HashWriter {

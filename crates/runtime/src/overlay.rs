@@ -5,7 +5,7 @@
 //! caller. So a process in a mount namespace of its own, which ends at once, attaches the copies there, names them by its descriptors
 //! (`/proc/self/fd/5` is just `5` to it) and hands the overlay back detached. The host's namespace never sees any of it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,10 @@ pub(crate) struct Overlay<'a> {
 
 /// Forces the way for older kernels, so that it can be tested on every kernel: `BERTH_OVERLAY=paths`.
 const SWITCH: &str = "BERTH_OVERLAY";
+
+/// What the writable part must not hold, because `diff` and `commit` read it as plain directories and files, whatever the
+/// host's defaults are (`/sys/module/overlay/parameters`).
+const FEATURES_OFF: [&CStr; 4] = [c"redirect_dir", c"metacopy", c"nfs_export", c"index"];
 
 impl Overlay<'_> {
     pub(crate) fn make(&self) -> Result<Made> {
@@ -66,6 +70,15 @@ impl Overlay<'_> {
             let directory = open_directory(path)?;
             fsconfig_set_fd(&config, key, &directory)
                 .at_with(Step::Rootfs, || format!("{key:?} {path:?}"))?;
+        }
+        for feature in FEATURES_OFF {
+            match fsconfig_set_string(&config, feature, c"off") {
+                // A kernel that does not know it does not do it.
+                Err(error) if error.errno() != rustix::io::Errno::INVAL => {
+                    return Err(error).at(Step::Rootfs);
+                }
+                _ => {}
+            }
         }
         if self.volatile {
             sys::mount::fsconfig_set_flag(&config, c"volatile").at(Step::Rootfs)?;
@@ -159,6 +172,10 @@ fn options(layers: &[OwnedFd], upper: BorrowedFd<'_>, work: BorrowedFd<'_>, vola
         work.as_raw_fd()
     )
     .ok();
+    for feature in FEATURES_OFF {
+        // They have such names.
+        write!(text, ",{}=off", feature.to_str().unwrap_or_default()).ok();
+    }
     if volatile {
         text.push_str(",volatile");
     }

@@ -299,7 +299,14 @@ impl Layout {
                 locked(&self.unsynced).push(layer.clone());
                 Ok(Committed::Created)
             }
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(Committed::AlreadyThere),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => match read_facts::<RecordedFacts>(&path) {
+                Ok(Some(_)) => Ok(Committed::AlreadyThere),
+                // What is recorded of it is damaged or gone: nobody knows what it is.
+                Ok(None) | Err(StorageError::Damaged { .. }) => self
+                    .replace_layer(staging, layer, facts)
+                    .map(|()| Committed::Created),
+                Err(error) => Err(error),
+            },
             Err(error) => Err(StorageError::step("show", &path)(error)),
         }
     }

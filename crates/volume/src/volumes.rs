@@ -17,6 +17,12 @@ use crate::options::{self, Backing};
 /// What a volume is made of.
 const DATA: &str = "_data";
 
+/// What the store says of a volume once more, beside its data, in case the store is damaged: written after the store knows
+/// the volume and removed before the store forgets it.
+const DOCUMENT: &str = "volume.json";
+/// Largest such file in bytes.
+const MAX_DOCUMENT: u64 = 1 << 20;
+
 /// Where removed volumes wait for the end.
 const TRASH: &str = ".trash";
 
@@ -119,6 +125,23 @@ pub struct Volumes {
     known: Mutex<BTreeMap<String, Volume>>,
 }
 
+/// Returns the volumes below `<data root>/volumes` that have a document beside their data and are not `known`, as rows for
+/// the store.
+pub fn lost(directory: &Path, known: &dyn Fn(&str) -> bool) -> Vec<VolumeRow> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let read = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        if known(&name) || !name::is_valid(&name) {
+            return None;
+        }
+        let text = base::file::read_optional(&entry.path().join(DOCUMENT), MAX_DOCUMENT).ok()??;
+        let volume: Volume = serde_json::from_slice(&text).ok()?;
+        let document = String::from_utf8(text).ok()?;
+        (volume.name == name).then_some(VolumeRow { name, document })
+    };
+    entries.filter_map(read).collect()
+}
+
 impl Volumes {
     /// Opens `<data root>/volumes`, made (0700) if missing; also names the rows that cannot be used and forgets the
     /// directories of creations that were killed before they were recorded.
@@ -196,9 +219,12 @@ impl Volumes {
         self.store.write(durability, |batch| {
             batch.put_volume(&VolumeRow {
                 name: name.clone(),
-                document,
+                document: document.clone(),
             })
         })?;
+        let path = self.directory.join(&name).join(DOCUMENT);
+        base::file::write_atomic(&path, document.as_bytes(), 0o600, Durability::Crash)
+            .map_err(|error| step("write", &path)(io::Error::other(error)))?;
         known.insert(name, volume.clone());
         Ok(volume)
     }
@@ -240,6 +266,13 @@ impl Volumes {
                 });
             }
             let trash = self.directory.join(format!("{TRASH}-{name}"));
+            let document = self.directory.join(name).join(DOCUMENT);
+            match std::fs::remove_file(&document) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(step("remove", &document)(error));
+                }
+                _ => {}
+            }
             self.store
                 .write(Durability::Crash, |batch| batch.remove_volume(name))?;
             known.remove(name);
@@ -267,6 +300,7 @@ impl Volumes {
             } else if !known.contains_key(&*name) && damaged.iter().all(|row| row.key != name) {
                 // Fails, and should, when there is something in it.
                 let emptied = std::fs::remove_dir(entry.path().join(DATA));
+                std::fs::remove_file(entry.path().join(DOCUMENT)).ok();
                 if emptied.is_ok() || !entry.path().join(DATA).exists() {
                     std::fs::remove_dir(entry.path()).ok();
                 }

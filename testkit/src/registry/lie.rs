@@ -52,8 +52,11 @@ pub enum Lie {
     SlowHead(Duration),
     /// Sends this many bytes of the body, then nothing more.
     Stall(usize),
-    /// Sends this many bytes of the body, then resets the connection.
+    /// Sends this many bytes of the body, waits until the client's kernel has them, and resets the connection.
     Reset(usize),
+    /// Sends the body in pieces of so many bytes with a pause after each, at most this many bytes in all; then resets the
+    /// connection as [`Self::Reset`] does, unless it was the whole body.
+    Slow(usize, Duration, usize),
     /// Takes this many bytes of the request's body, keeps them (of an upload), and resets the connection.
     CutRequest(usize),
     /// Takes this many bytes of the request's body and then reads no more.

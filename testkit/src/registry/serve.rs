@@ -211,12 +211,19 @@ fn write(
         &answer.body
     };
     let most = match &lie {
-        Some(Lie::Stall(most) | Lie::Reset(most)) => body.len().min(*most),
+        Some(Lie::Stall(most) | Lie::Reset(most) | Lie::Slow(_, _, most)) => body.len().min(*most),
         _ => body.len(),
     };
-    for piece in body[..most].chunks(64 << 10) {
+    let (piece, pause) = match &lie {
+        Some(Lie::Slow(piece, pause, _)) => (*piece, Some(*pause)),
+        _ => (64 << 10, None),
+    };
+    for piece in body[..most].chunks(piece) {
         stream.write_all(piece)?;
         note(shared, index, |seen| seen.sent += piece.len() as u64);
+        if let Some(pause) = pause {
+            pause_for(shared, pause)?;
+        }
     }
     stream.flush()?;
     match lie {
@@ -224,7 +231,9 @@ fn write(
             shared.wait_for_the_end();
             Ok(false)
         }
-        Some(Lie::Reset(_)) => {
+        Some(Lie::Slow(..)) if most == body.len() => Ok(true),
+        Some(Lie::Reset(_) | Lie::Slow(..)) => {
+            drain(shared, socket)?;
             reset(socket)?;
             Ok(false)
         }
@@ -251,6 +260,25 @@ fn pause_for(shared: &Shared, pause: Duration) -> io::Result<()> {
 fn close(socket: &TcpStream) -> io::Result<bool> {
     socket.shutdown(std::net::Shutdown::Both)?;
     Ok(false)
+}
+
+/// Waits until the peer's kernel has everything that was sent, for two seconds at most: it may read no more.
+fn drain(shared: &Shared, socket: &TcpStream) -> io::Result<()> {
+    let ports = [socket.local_addr()?.port(), socket.peer_addr()?.port()].map(|port| format!(":{port:04X}"));
+    for _ in 0..2000 {
+        let table = std::fs::read_to_string("/proc/self/net/tcp")?;
+        let mut lines = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let own = lines.find(|fields| {
+            fields.len() > 4 && fields[1].ends_with(&ports[0]) && fields[2].ends_with(&ports[1])
+        });
+        if own.is_none_or(|fields| fields[4].starts_with("00000000:")) {
+            break;
+        }
+        pause_for(shared, Duration::from_millis(1))?;
+    }
+    Ok(())
 }
 
 /// Makes the end of the connection a reset.

@@ -126,6 +126,9 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     warnings.extend(checked.warnings);
     super::host_files::check(&host).map_err(invalid)?;
     crate::network::check(engine, &config, &host).map_err(invalid)?;
+    if host.network_mode == "host" && !host.ports.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     if spec::command_line(&config).is_empty() {
         return Err(invalid("no command specified".to_owned()));
     }
@@ -224,6 +227,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     engine
         .write(|batch| batch.insert_container(&row))
         .map_err(|error| step("record the container", error))?;
+    super::record_file::write(&engine.layout, &row);
     failpoint::reached("create.record");
 
     let id = undo.finish();

@@ -145,6 +145,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     }
     failpoint::reached("remove.volumes");
     engine.kept_logs.note(&container);
+    super::record_file::remove(&engine.layout, &container.id);
     if let Err(error) = engine.write(|batch| batch.remove_container(container.id.as_str())) {
         let error = RemoveError::Step {
             doing: "forget",

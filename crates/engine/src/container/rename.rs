@@ -53,11 +53,13 @@ pub async fn rename(engine: &Arc<Engine>, name: &str, new_name: &str) -> Result<
     }
     engine.registry.release_name(&old_name, &container.id);
     container.publish(|view| new_name.clone_into(&mut view.name));
+    super::record_file::update(&engine.layout, &container);
     finish::tell(
         engine,
         &container,
         "rename",
         &[("oldName", format!("/{old_name}"))],
     );
+    crate::network::renamed(engine, &container, &old_name, new_name).await;
     Ok(())
 }

@@ -129,6 +129,7 @@ fn write_record(engine: &Arc<Engine>, container: &Container, record: Record) -> 
     let image = record.image_id.clone();
     container.set_record(record);
     container.publish(|view| view.image_id = image);
+    super::record_file::update(&engine.layout, container);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use image::{Image, LayerSink, Pin, SinkError, StagedLayer};
 use oci::{ChainId, Digest};
-use storage::{Driver, LayerSource, Unpacked};
+use storage::{Driver, LayerSource, StorageError, Unpacked};
 
 use super::{ImageError, blocking, step};
 use crate::Engine;
@@ -74,8 +74,12 @@ impl LayerSink for Unpacker {
         if !self.storage.has_layer(layer).map_err(SinkError::new)? {
             return Ok(None);
         }
-        let facts = self.storage.layer(layer).map_err(SinkError::new)?;
-        Ok(Some(facts.size))
+        match self.storage.layer(layer) {
+            Ok(facts) => Ok(Some(facts.size)),
+            // It is unpacked again, and takes the place of what is damaged.
+            Err(StorageError::Damaged { .. } | StorageError::NoLayer { .. }) => Ok(None),
+            Err(error) => Err(SinkError::new(error)),
+        }
     }
 
     fn needs_parent(&self) -> bool {

@@ -263,7 +263,7 @@ fn place(
     let place = table.get_mut(&network.id).ok_or_else(|| NetworkError::NotFound {
         name: network.name.clone(),
     })?;
-    let endpoint = take_place(place, request, names, &used)?;
+    let endpoint = take_place(place, container.id.as_str(), request, names, &used)?;
     place.members.insert(container.id.to_string(), endpoint.clone());
     Ok(endpoint)
 }
@@ -283,6 +283,27 @@ pub(crate) fn set_record(container: &Container, record: Record) {
     let host = Arc::clone(&record.host);
     container.set_record(record);
     container.publish(|view| view.host = host);
+}
+
+/// Follows a new name: others on its networks know the container by it.
+pub(crate) async fn renamed(engine: &Arc<Engine>, container: &Arc<Container>, old: &str, new: &str) {
+    let before = container.view();
+    if before.endpoints.is_empty() {
+        return;
+    }
+    super::resolver::unname(engine, &before.endpoints).await;
+    let mut endpoints = (*before.endpoints).clone();
+    for name in endpoints
+        .iter_mut()
+        .filter_map(|endpoint| endpoint.names.iter_mut().find(|name| *name == old))
+    {
+        new.clone_into(name);
+    }
+    publish(engine, container, endpoints);
+    if let Err(error) = engine.write_state(container) {
+        tracing::warn!(container = %container.id, error = %chain(&error), "a new name was not recorded on the networks");
+    }
+    super::resolver::follow(engine, container, &before.endpoints).await;
 }
 
 /// Writes both what a container asks for and what it has.

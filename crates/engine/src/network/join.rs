@@ -365,7 +365,7 @@ fn join_one(
         .iter()
         .map(|endpoint| endpoint.interface.as_str())
         .collect();
-    take_place(network, &asked.request, names, &used)
+    take_place(network, container.id.as_str(), &asked.request, names, &used)
 }
 
 /// Returns the names that others on a network know a container by.
@@ -387,6 +387,7 @@ pub(crate) fn names_of(container: &Container, name: &str, request: &EndpointRequ
 /// Takes a place on a network: addresses and an interface name. The addresses are given back if it fails.
 pub(crate) fn take_place(
     network: &mut Network,
+    container: &str,
     request: &EndpointRequest,
     names: Vec<String>,
     used: &BTreeSet<&str>,
@@ -423,8 +424,10 @@ pub(crate) fn take_place(
         }
     };
     let taking = |error: network::address::TakeError| take_error(&record, error);
-    let v4 = network.take(true, request.ipv4.map(IpAddr::V4)).map_err(taking)?;
-    let v6 = match network.take(false, request.ipv6.map(IpAddr::V6)) {
+    let v4 = network
+        .take(container, true, request.ipv4.map(IpAddr::V4))
+        .map_err(taking)?;
+    let v6 = match network.take(container, false, request.ipv6.map(IpAddr::V6)) {
         Ok(v6) => v6,
         Err(error) => {
             v4.inspect(|&address| network.give_back(address));
@@ -562,14 +565,20 @@ fn sysctls(request: &EndpointRequest) -> Result<BTreeMap<String, String>, String
         let bad = || format!("invalid endpoint sysctl \"{}\"", part.escape_default());
         let (name, value) = part.split_once('=').ok_or_else(bad)?;
         let words: Vec<&str> = name.split('.').collect();
-        let good = matches!(
-            words.as_slice(),
-            ["net", "ipv4" | "ipv6", "conf" | "neigh", "IFNAME", last] if !last.is_empty() && !last.contains('/')
+        // docker's client puts it into lower case.
+        let is_interface = |word: &str| word.eq_ignore_ascii_case("IFNAME");
+        let last = match words.as_slice() {
+            ["net", "ipv4" | "ipv6", "conf" | "neigh", word, last]
+                if is_interface(word) && !last.is_empty() && !last.contains('/') =>
+            {
+                last
+            }
+            _ => return Err(bad()),
+        };
+        all.insert(
+            format!("net.{}.{}.IFNAME.{last}", words[1], words[2]),
+            value.to_owned(),
         );
-        if !good {
-            return Err(bad());
-        }
-        all.insert(name.to_owned(), value.to_owned());
     }
     Ok(all)
 }

@@ -45,7 +45,7 @@ pub use prune::prune;
 pub use record::Subnet;
 pub use remove::remove;
 
-pub(crate) use connect::plug;
+pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
 pub(crate) use join::{allocate, attach, check, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;

@@ -36,15 +36,26 @@ pub(crate) fn socket(engine: &Engine) -> PathBuf {
 pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), NetworkError> {
     let view = container.view();
     let asks = names::are_needed(engine, container, &view.endpoints);
-    let named: Vec<&Endpoint> = view.endpoints.iter().filter(|endpoint| endpoint.network_name != super::DEFAULT).collect();
+    let named: Vec<&Endpoint> = view
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
+        .collect();
     if !asks && view.publications.is_empty() {
         return Ok(());
     }
-    let name = view.endpoints.first().map(|endpoint| endpoint.network_name.clone()).unwrap_or_default();
+    let name = view
+        .endpoints
+        .first()
+        .map(|endpoint| endpoint.network_name.clone())
+        .unwrap_or_default();
     let failed = |error: CallError| NetworkError::step("tell netd about a container on", &name, error);
     let client = client(engine).await?;
     if asks {
-        client.set_container(names::container(engine, container, &view.endpoints)).await.map_err(failed)?;
+        client
+            .set_container(names::container(engine, container, &view.endpoints))
+            .await
+            .map_err(failed)?;
     }
     for endpoint in named {
         for change in names::changes(endpoint) {
@@ -55,8 +66,15 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
 }
 
 /// Takes back what netd was told of a container.
-pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>, endpoints: Vec<Endpoint>, publishes: bool) {
-    let named = endpoints.iter().any(|endpoint| endpoint.network_name != super::DEFAULT);
+pub(crate) fn leave(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    endpoints: Vec<Endpoint>,
+    publishes: bool,
+) {
+    let named = endpoints
+        .iter()
+        .any(|endpoint| endpoint.network_name != super::DEFAULT);
     if !named && !publishes && !names::are_needed(engine, container, &endpoints) {
         return;
     }
@@ -89,12 +107,30 @@ async fn change(
     for change in gone.iter().flat_map(names::changes) {
         client.remove_name(change).await.map_err(failed)?;
     }
-    for endpoint in view.endpoints.iter().filter(|endpoint| endpoint.network_name != super::DEFAULT) {
+    for endpoint in view
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
+    {
         for change in names::changes(endpoint) {
             client.add_name(change).await.map_err(failed)?;
         }
     }
-    client.set_container(names::container(engine, container, &view.endpoints)).await.map_err(failed)
+    client
+        .set_container(names::container(engine, container, &view.endpoints))
+        .await
+        .map_err(failed)
+}
+
+/// Takes the names of endpoints away.
+pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
+    let Some(client) = engine.netd.client.lock().await.clone() else {
+        return;
+    };
+    for change in endpoints.iter().flat_map(names::changes) {
+        // A netd that is gone has no names.
+        drop(client.remove_name(change).await);
+    }
 }
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
@@ -108,11 +144,16 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
         tracing::warn!(container = %container.id, error = %chain(error), "a container's names are not those of its networks");
     };
     let is_there = |endpoint: &&Endpoint| view.endpoints.iter().any(|now| now.id == endpoint.id);
-    let gone: Vec<Endpoint> = before.iter().filter(|endpoint| !is_there(endpoint)).cloned().collect();
+    let gone: Vec<Endpoint> = before
+        .iter()
+        .filter(|endpoint| !is_there(endpoint))
+        .cloned()
+        .collect();
     if let Err(error) = change(engine, container, &gone).await {
         return warn(&error);
     }
-    if !names::are_needed(engine, container, before) && names::are_needed(engine, container, &view.endpoints) {
+    if !names::are_needed(engine, container, before) && names::are_needed(engine, container, &view.endpoints)
+    {
         match client(engine).await {
             Ok(client) => attach(&client, container).await,
             Err(error) => warn(&error),
@@ -130,7 +171,11 @@ pub(crate) async fn go_on(engine: &Arc<Engine>) {
     if !needed && !there {
         return;
     }
-    let found = if needed { client(engine).await.map(drop) } else { dismiss(engine).await };
+    let found = if needed {
+        client(engine).await.map(drop)
+    } else {
+        dismiss(engine).await
+    };
     if let Err(error) = found {
         tracing::error!(error = %chain(&error), "netd cannot be reached: containers have no names");
     }
@@ -149,7 +194,10 @@ pub(crate) async fn rest(engine: &Engine) {
 /// A netd that nobody needs any more, from a daemon that was killed.
 async fn dismiss(engine: &Arc<Engine>) -> Result<(), NetworkError> {
     if let Ok((client, _version)) = Client::connect(&socket(engine)).await {
-        client.quit().await.map_err(|error| NetworkError::step("end the netd of", "no network", error))?;
+        client
+            .quit()
+            .await
+            .map_err(|error| NetworkError::step("end the netd of", "no network", error))?;
     }
     Ok(())
 }
@@ -184,7 +232,11 @@ async fn client(engine: &Arc<Engine>) -> Result<Arc<Client>, NetworkError> {
     for held in held {
         tracing::warn!(%held, "a port of a container that runs is another's now");
     }
-    let has = client.state().await.map(|state| state.sockets).unwrap_or_default();
+    let has = client
+        .state()
+        .await
+        .map(|state| state.sockets)
+        .unwrap_or_default();
     for container in needing(engine) {
         if !has.iter().any(|known| known == container.id.as_str()) {
             attach(&client, &container).await;
@@ -219,7 +271,10 @@ async fn attach(client: &Client, container: &Container) {
         return;
     }
     let attached = match ContainerProcess::open(view.pid) {
-        Ok(process) => client.attach(container.id.as_str(), process).await.map_err(|error| chain(&error).to_string()),
+        Ok(process) => client
+            .attach(container.id.as_str(), process)
+            .await
+            .map_err(|error| chain(&error).to_string()),
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = attached {
@@ -232,12 +287,17 @@ fn everything(engine: &Engine) -> Everything {
     let mut all = Everything::default();
     {
         let table = engine.networks.table();
-        let ids: Vec<String> = table.all().filter(|network| !network.record.is_default()).map(|network| network.record.id.clone()).collect();
+        let ids: Vec<String> = table
+            .all()
+            .filter(|network| !network.record.is_default())
+            .map(|network| network.record.id.clone())
+            .collect();
         all.networks = ids.iter().filter_map(|id| names::network(&table, id)).collect();
     }
     for container in needing(engine) {
         let view = container.view();
-        all.containers.push(names::container(engine, &container, &view.endpoints));
+        all.containers
+            .push(names::container(engine, &container, &view.endpoints));
         let (reservations, proxies) = ports(&container, &view.endpoints, &view.publications);
         all.reservations.push(Reserved {
             container: container.id.to_string(),
@@ -249,7 +309,11 @@ fn everything(engine: &Engine) -> Everything {
 }
 
 async fn forget(client: &Client, id: &str, endpoints: &[Endpoint]) -> Result<(), CallError> {
-    for change in endpoints.iter().filter(|endpoint| endpoint.network_name != super::DEFAULT).flat_map(names::changes) {
+    for change in endpoints
+        .iter()
+        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
+        .flat_map(names::changes)
+    {
         client.remove_name(change).await?;
     }
     client.remove_container(id).await
@@ -267,7 +331,10 @@ async fn publish(
     }
     let (reservations, proxies) = ports(container, endpoints, publications);
     let failed = |error: CallError| port_error(engine, container, endpoints, error);
-    client.reserve(container.id.as_str(), reservations).await.map_err(failed)?;
+    client
+        .reserve(container.id.as_str(), reservations)
+        .await
+        .map_err(failed)?;
     for proxy in proxies {
         client.proxy(proxy).await.map_err(failed)?;
     }
@@ -288,7 +355,9 @@ fn ports(
             Protocol::Udp => message::Protocol::Udp,
             Protocol::Sctp => message::Protocol::Sctp,
         };
-        let to = endpoint.and_then(|endpoint| endpoint.ipv4).map(|net| IpAddr::V4(net.addr()));
+        let to = endpoint
+            .and_then(|endpoint| endpoint.ipv4)
+            .map(|net| IpAddr::V4(net.addr()));
         let is_foreign = one.host_ip.is_ipv6() && endpoint.is_some_and(|endpoint| endpoint.ipv6.is_none());
         if let (true, Some(to)) = (is_foreign, to) {
             proxies.extend(one.pairs().map(|(port, host)| Proxy {
@@ -313,13 +382,30 @@ fn ports(
 pub(crate) const MOST_PROXIES: usize = 256;
 
 /// docker's text for a port that something else has.
-fn port_error(engine: &Engine, container: &Container, endpoints: &[Endpoint], error: CallError) -> NetworkError {
+fn port_error(
+    engine: &Engine,
+    container: &Container,
+    endpoints: &[Endpoint],
+    error: CallError,
+) -> NetworkError {
     let CallError::Held { held } = error else {
         return NetworkError::step("reserve ports for", &container.view().name, error);
     };
-    let Held { address, protocol, port, holder, .. } = *held;
+    let Held {
+        address,
+        protocol,
+        port,
+        holder,
+        ..
+    } = *held;
     let (id, inside) = match publishing(endpoints) {
-        Some(endpoint) => (endpoint.id.clone(), endpoint.ipv4.map(|net| net.addr().to_string()).unwrap_or_default()),
+        Some(endpoint) => (
+            endpoint.id.clone(),
+            endpoint
+                .ipv4
+                .map(|net| net.addr().to_string())
+                .unwrap_or_default(),
+        ),
         None => (String::new(), String::new()),
     };
     let by = match holder {
@@ -332,10 +418,14 @@ fn port_error(engine: &Engine, container: &Container, endpoints: &[Endpoint], er
         Holder::Unknown => String::new(),
     };
     let target = container.view().publications.iter().find_map(|one| {
-        one.pairs().find(|(_, host)| *host == port).map(|(inside, _)| inside)
+        one.pairs()
+            .find(|(_, host)| *host == port)
+            .map(|(inside, _)| inside)
     });
     let at = SocketAddr::new(address, port);
-    let target = target.map(|target| format!(":{inside}:{target}")).unwrap_or_default();
+    let target = target
+        .map(|target| format!(":{inside}:{target}"))
+        .unwrap_or_default();
     NetworkError::Port {
         text: format!(
             "driver failed programming external connectivity on endpoint {} ({id}): failed to bind host port for {at}{target}/{protocol}: address already in use{by}",
@@ -349,5 +439,7 @@ pub(crate) fn everywhere(has_v4: bool, has_v6: bool, count: usize) -> Vec<IpAddr
     let machine_has_v6 = std::path::Path::new("/proc/net/if_inet6").exists();
     let v6 = has_v6 || (machine_has_v6 && count <= MOST_PROXIES);
     let v4 = has_v4.then_some(std::net::Ipv4Addr::UNSPECIFIED.into());
-    v4.into_iter().chain(v6.then_some(Ipv6Addr::UNSPECIFIED.into())).collect()
+    v4.into_iter()
+        .chain(v6.then_some(Ipv6Addr::UNSPECIFIED.into()))
+        .collect()
 }

@@ -62,9 +62,18 @@ pub(crate) struct Network {
     /// The addresses of its subnets.
     ranges: Vec<Range>,
     /// Addresses that are not given to others at once.
-    resting: VecDeque<(Instant, IpAddr)>,
+    resting: VecDeque<Resting>,
     /// Who is on it, by container.
     pub(crate) members: BTreeMap<String, Endpoint>,
+}
+
+/// An address that was given back.
+#[derive(Debug)]
+struct Resting {
+    since: Instant,
+    address: IpAddr,
+    /// The container that had it, and may have it again at once.
+    container: String,
 }
 
 impl Table {
@@ -185,34 +194,50 @@ impl Table {
 }
 
 impl Network {
-    /// Takes an address of each family that the network has: the one that is asked for, or any.
+    /// Takes an address of a family for a container: the one that is asked for, or the one that it has just had, or any.
     pub(crate) fn take(
         &mut self,
-        family_is_v4: bool,
+        container: &str,
+        is_v4: bool,
         asked: Option<IpAddr>,
     ) -> Result<Option<IpAddr>, TakeError> {
         self.wake(Instant::now().checked_sub(REST));
-        let of_family = |range: &&mut Range| range.subnet().addr().is_ipv4() == family_is_v4;
-        let Some(range) = self.ranges.iter_mut().find(of_family) else {
+        let Some(at) = self
+            .ranges
+            .iter()
+            .position(|range| range.subnet().addr().is_ipv4() == is_v4)
+        else {
             return match asked {
                 Some(address) => Err(TakeError::Outside { address }),
                 None => Ok(None),
             };
         };
-        let Some(address) = asked else {
-            return match range.take_any() {
-                Ok(address) => Ok(Some(address)),
-                Err(_exhausted) => {
-                    self.wake(Some(Instant::now()));
-                    self.take_any(family_is_v4).map(Some)
-                }
-            };
+        let fits = |resting: &Resting| match asked {
+            Some(asked) => resting.address == asked,
+            None => resting.container == container && resting.address.is_ipv4() == is_v4,
         };
-        if let Some(at) = self.resting.iter().position(|(_, resting)| *resting == address) {
-            self.resting.remove(at);
-            range.give_back(address);
+        if let Some(resting) = self
+            .resting
+            .iter()
+            .position(fits)
+            .and_then(|at| self.resting.remove(at))
+        {
+            // It is still taken, in the name of the one that had it.
+            return Ok(Some(resting.address));
         }
-        range.take(address).map(|()| Some(address))
+        let Some(range) = self.ranges.get_mut(at) else {
+            return Ok(None);
+        };
+        if let Some(address) = asked {
+            return range.take(address).map(|()| Some(address));
+        }
+        match range.take_any() {
+            Ok(address) => Ok(Some(address)),
+            Err(_exhausted) => {
+                self.wake(Some(Instant::now()));
+                self.ranges.get_mut(at).map(Range::take_any).transpose()
+            }
+        }
     }
 
     /// Gives an address back that was never used.
@@ -227,27 +252,17 @@ impl Network {
         let endpoint = self.members.remove(container)?;
         let now = Instant::now();
         let addresses: Vec<IpAddr> = endpoint.addresses().collect();
-        self.resting
-            .extend(addresses.into_iter().map(|address| (now, address)));
+        self.resting.extend(addresses.into_iter().map(|address| Resting {
+            since: now,
+            address,
+            container: container.to_owned(),
+        }));
         Some(endpoint)
-    }
-
-    fn take_any(&mut self, family_is_v4: bool) -> Result<IpAddr, TakeError> {
-        let mut error = None;
-        for range in &mut self.ranges {
-            if range.subnet().addr().is_ipv4() == family_is_v4 {
-                match range.take_any() {
-                    Ok(address) => return Ok(address),
-                    Err(exhausted) => error = Some(exhausted),
-                }
-            }
-        }
-        Err(error.unwrap_or(TakeError::Taken))
     }
 
     /// Frees what has rested since before `limit`.
     fn wake(&mut self, limit: Option<Instant>) {
-        while let Some(&(since, address)) = self.resting.front() {
+        while let Some(&Resting { since, address, .. }) = self.resting.front() {
             if limit.is_none_or(|limit| since > limit) {
                 break;
             }

@@ -220,6 +220,9 @@ fn containers_take_addresses_and_ports_and_give_them_back() {
         );
         assert_eq!(remove(&engine, "net").await.unwrap_err().kind(), Kind::Denied);
         leave(&engine, &two);
+        allocate(&engine, &two).unwrap();
+        assert_eq!(address(&two, 0), "10.92.0.3", "a restart has another address");
+        leave(&engine, &two);
         engine.close().await;
         remove(&engine, "net").await.unwrap();
     });

@@ -1,24 +1,22 @@
 //! The bytes of one layer: from the registry to the store and, at the same time, to whoever unpacks them.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
 use archive::Limits;
 use base::error::{Kind, Kinded};
 use bytes::Bytes;
 use content::BlobError;
-use registry::client::{BlobRange, RegistryError, Repository};
+use oci::digest::HashReader;
+use registry::client::Repository;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot, watch};
 
 use super::feed::{Feed, FeedReader, feed};
 use super::layer::{Plan, Present};
+use super::parts::{self, Piece};
 use super::{PullError, Puller};
 use crate::sink::StagedLayer;
 
-/// How often a download is tried again without having come further.
-const ATTEMPTS: u32 = 5;
-/// Bytes that count as having come further.
-const PROGRESS: u64 = 64 << 10;
 /// Pieces from the network that may wait to be stored. What waits is lost if the daemon is killed, and fetched again.
 const WAITING: usize = 2;
 
@@ -74,8 +72,18 @@ async fn from_store(
     let (puller, plan, lock) = (Arc::clone(puller), plan.clone(), Arc::clone(lock));
     let unpacking = tokio::task::spawn_blocking(move || {
         let _lock = lock;
-        let reader = puller.store.content.reader(&plan.blob.digest)?;
-        unpack(&puller, &plan, reader)
+        let mut reader = HashReader::new(puller.store.content.reader(&plan.blob.digest)?);
+        let fetched = unpack(&puller, &plan, &mut reader)?;
+        // Another compression of the same content would be unpacked, and never be the blob that was asked for.
+        let (_, digest, _) = reader.finish();
+        if digest != plan.blob.digest {
+            return Err(BlobError::Mismatch {
+                expected: plan.blob.digest,
+                actual: digest,
+            }
+            .into());
+        }
+        Ok(fetched)
     });
     unpacking.await.map_err(PullError::task)?
 }
@@ -111,9 +119,9 @@ async fn from_registry(
     };
     let mut resumed = false;
     let received = match start.await {
-        Ok(offset) => {
-            resumed = offset > 0;
-            receive(repository, plan, offset, sender, told).await
+        Ok(missing) => {
+            resumed = missing.iter().map(|gap| gap.end - gap.start).sum::<u64>() < plan.blob.size;
+            parts::receive(repository, plan, missing, sender, told, puller.split).await
         }
         Err(_storing_failed) => Ok(()),
     };
@@ -195,8 +203,8 @@ enum Stored {
 fn store(
     puller: &Puller,
     plan: &Plan,
-    start: oneshot::Sender<u64>,
-    mut incoming: mpsc::Receiver<Bytes>,
+    start: oneshot::Sender<Vec<Range<u64>>>,
+    mut incoming: mpsc::Receiver<Piece>,
     feed: Feed,
 ) -> Result<Stored, PullError> {
     let content = &puller.store.content;
@@ -206,12 +214,21 @@ fn store(
         is_read = is_read && feed.send(Bytes::copy_from_slice(bytes));
         Ok(())
     })?;
-    if !is_read || start.send(partial.length()).is_err() {
+    if !is_read || start.send(partial.gaps(size)).is_err() {
         return Ok(if is_read { Stored::Cut } else { Stored::Unread });
     }
-    while let Some(bytes) = incoming.blocking_recv() {
+    while let Some(Piece { offset, bytes }) = incoming.blocking_recv() {
+        if offset != partial.length() {
+            partial.write_at(offset, &bytes)?;
+            continue;
+        }
         partial.append(&bytes)?;
-        if !feed.send(bytes) {
+        is_read = feed.send(bytes);
+        partial.catch_up::<BlobError>(|bytes| {
+            is_read = is_read && feed.send(Bytes::copy_from_slice(bytes));
+            Ok(())
+        })?;
+        if !is_read {
             return Ok(Stored::Unread);
         }
     }
@@ -227,100 +244,4 @@ fn store(
         other => other.into(),
     })?;
     Ok(Stored::Complete)
-}
-
-/// Receives a blob from `offset` on. Ends without an error when it is complete, or when nobody stores it any more.
-async fn receive(
-    repository: &Repository,
-    plan: &Plan,
-    mut offset: u64,
-    sender: mpsc::Sender<Bytes>,
-    told: &watch::Sender<Present>,
-) -> Result<(), PullError> {
-    told.send_modify(|present| present.downloaded = offset);
-    let mut attempt = 0;
-    while offset < plan.blob.size {
-        let before = offset;
-        let error = match stream(repository, plan, &mut offset, &sender, told).await {
-            Ok(Streamed::Ended) if offset == plan.blob.size => return Ok(()),
-            Ok(Streamed::Unread) => return Ok(()),
-            Ok(Streamed::Ended) => short(plan, offset),
-            Err(PullError::Registry(error)) if error.is_temporary() => PullError::Registry(error),
-            Err(error) => return Err(error),
-        };
-        attempt = if offset - before >= PROGRESS {
-            1
-        } else {
-            attempt + 1
-        };
-        if attempt >= ATTEMPTS {
-            return Err(error);
-        }
-        let wait = Duration::from_millis(250 << attempt);
-        told.send_modify(|present| present.retry = Some(wait.as_secs().max(1)));
-        tokio::time::sleep(wait).await;
-        told.send_modify(|present| present.retry = None);
-    }
-    Ok(())
-}
-
-fn short(plan: &Plan, offset: u64) -> PullError {
-    PullError::Wrong {
-        digest: plan.blob.digest.clone(),
-        problem: format!("the registry sent {offset} of {} bytes", plan.blob.size),
-    }
-}
-
-enum Streamed {
-    Ended,
-    Unread,
-}
-
-async fn stream(
-    repository: &Repository,
-    plan: &Plan,
-    offset: &mut u64,
-    sender: &mpsc::Sender<Bytes>,
-    told: &watch::Sender<Present>,
-) -> Result<Streamed, PullError> {
-    let wrong = |problem: String| PullError::Wrong {
-        digest: plan.blob.digest.clone(),
-        problem,
-    };
-    let size = plan.blob.size;
-    let range = BlobRange {
-        offset: *offset,
-        length: None,
-    };
-    let mut body = repository.blob(&plan.blob.digest, range).await?;
-    if let Some(total) = body.total().filter(|total| *total != size) {
-        return Err(wrong(format!("the registry has {total} bytes instead of {size}")));
-    }
-    // A registry without ranges sends the whole blob again.
-    let mut skip = offset
-        .checked_sub(body.offset())
-        .ok_or_else(|| wrong("the registry sent another range".to_owned()))?;
-    loop {
-        let mut bytes = match body.chunk().await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(Streamed::Ended),
-            Err(error) => return Err(RegistryError::into(error)),
-        };
-        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let skipped = skip.min(length);
-        skip -= skipped;
-        drop(bytes.split_to(usize::try_from(skipped).unwrap_or(usize::MAX)));
-        let length = length - skipped;
-        if length == 0 {
-            continue;
-        }
-        if *offset + length > size {
-            return Err(wrong(format!("the registry sent more than {size} bytes")));
-        }
-        if sender.send(bytes).await.is_err() {
-            return Ok(Streamed::Unread);
-        }
-        *offset += length;
-        told.send_modify(|present| present.downloaded = *offset);
-    }
 }

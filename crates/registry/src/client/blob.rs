@@ -1,7 +1,7 @@
 //! Blobs, whole or in part.
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RANGE};
+use http::header::{ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use oci::Digest;
 
@@ -42,6 +42,7 @@ pub struct BlobBody {
     length: Option<u64>,
     total: Option<u64>,
     taken: u64,
+    has_ranges: bool,
     answer: Answer,
 }
 
@@ -60,6 +61,11 @@ impl BlobBody {
     /// Returns the size of the whole blob, if the registry says it.
     pub fn total(&self) -> Option<u64> {
         self.total
+    }
+
+    /// Returns whether other parts of the blob can be asked for at the same time.
+    pub fn has_ranges(&self) -> bool {
+        self.has_ranges
     }
 
     /// Returns the next bytes (never empty), `None` after the last.
@@ -160,6 +166,8 @@ fn body_of(answer: Answer, range: BlobRange) -> Result<BlobBody, RegistryError> 
             length: announced,
             total: announced,
             taken: 0,
+            has_ranges: header::text(&answer.headers, ACCEPT_RANGES)
+                .is_some_and(|units| units.eq_ignore_ascii_case("bytes")),
             answer,
         });
     }
@@ -180,6 +188,7 @@ fn body_of(answer: Answer, range: BlobRange) -> Result<BlobBody, RegistryError> 
         length: Some(length),
         total,
         taken: 0,
+        has_ranges: true,
         answer,
     })
 }

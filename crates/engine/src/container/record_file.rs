@@ -1,0 +1,124 @@
+//! A container's record beside its files: what the store says of it once more, in case the store's file is damaged.
+//!
+//! Written after the store knows the container and removed before the store forgets it: where there is a file, there is a
+//! container. Never synced; a power cut takes it at worst, and it is written again with the next change.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+
+use base::clock::Timestamp;
+use base::error::chain;
+use base::file::{FileError, read_optional};
+use base::id::ContainerId;
+use db::ContainerRow;
+use serde::{Deserialize, Serialize};
+
+use super::record::{Container, StateRecord};
+use super::view::{Exit, Status};
+use crate::files::Layout;
+
+const FILE: &str = "record.json";
+/// Largest file in bytes.
+const MAX: u64 = 16 << 20;
+
+#[derive(Serialize, Deserialize)]
+struct RecordFile<'a> {
+    name: std::borrow::Cow<'a, str>,
+    slot: Option<u32>,
+    /// The record as the store has it.
+    config: std::borrow::Cow<'a, str>,
+}
+
+/// Writes the file. The store is what counts, so a failure is only told.
+pub(crate) fn write(layout: &Layout, row: &ContainerRow) {
+    let text = crate::daemon::encode(&RecordFile {
+        name: row.name.as_str().into(),
+        slot: row.slot,
+        config: row.config.as_str().into(),
+    });
+    let path = layout.containers().join(&row.id).join(FILE);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let written = options
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|source| FileError::new("write", &path, source));
+    if let Err(error) = written {
+        tracing::warn!(container = row.id, error = %chain(&error), "a container's record is in the store only");
+    }
+}
+
+/// Writes the file again after a change.
+pub(crate) fn update(layout: &Layout, container: &Container) {
+    let record = container.record();
+    write(
+        layout,
+        &ContainerRow {
+            id: container.id.to_string(),
+            name: container.view().name.clone(),
+            slot: record.user_base.map(crate::registry::slot_of),
+            config: crate::daemon::encode(&*record),
+            state: String::new(),
+        },
+    );
+}
+
+/// Removes the file.
+pub(crate) fn remove(layout: &Layout, id: &ContainerId) {
+    if let Err(error) = crate::files::remove_file(&layout.container(id).join(FILE)) {
+        tracing::warn!(container = %id, error = %chain(&error), "a container's record stays beside its files");
+    }
+}
+
+/// Returns the containers that have a file and are not `known`, as rows: what ran in this boot of the machine is said to
+/// run, and found out by recovery.
+pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool) -> Vec<ContainerRow> {
+    let mut rows = Vec::new();
+    for entry in std::fs::read_dir(layout.containers())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<ContainerId>().ok()) else {
+            continue;
+        };
+        if known(id.as_str()) {
+            continue;
+        }
+        let text = read_optional(&entry.path().join(FILE), MAX).ok().flatten();
+        let Some(file) = text
+            .as_deref()
+            .and_then(|text| serde_json::from_slice::<RecordFile<'_>>(text).ok())
+        else {
+            continue;
+        };
+        let ran_in_this_boot = layout.task(&id).exists();
+        let has_ended = layout.exit_record(&id, false).exists();
+        let state = StateRecord {
+            status: if ran_in_this_boot || has_ended {
+                Status::Running
+            } else {
+                Status::Created
+            },
+            started_at: Timestamp::NEVER,
+            finished_at: Timestamp::NEVER,
+            exit: Exit::default(),
+            restart_count: 0,
+            stopped: false,
+            boot_id: if ran_in_this_boot {
+                boot_id.to_owned()
+            } else {
+                String::new()
+            },
+        };
+        rows.push(ContainerRow {
+            id: id.to_string(),
+            name: file.name.into_owned(),
+            slot: file.slot,
+            config: file.config.into_owned(),
+            state: crate::daemon::encode(&state),
+        });
+    }
+    rows
+}
