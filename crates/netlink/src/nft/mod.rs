@@ -7,6 +7,7 @@
 
 mod chain;
 mod expression;
+mod listing;
 mod rule;
 mod set;
 mod table;
@@ -15,6 +16,7 @@ pub use chain::{BaseChain, Chain, ChainType, Hook, Policy, add_chain, flush_chai
 pub use expression::{
     Comparison, Conntrack, Expression, Meta, Nat, Payload, Register, Verdict, ct_state, fib_destination_type,
 };
+pub use listing::{ListedChain, ListedRule, ListedSet, Step};
 pub use rule::{Rule, add_rule};
 pub use set::{
     Element, ElementData, Field, Set, SetData, add_elements, add_set, flush_set, key, remove_elements,
