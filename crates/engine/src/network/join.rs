@@ -263,8 +263,10 @@ pub(crate) fn attach_endpoints(
         };
         kernel.make_bridge(&record)?;
     }
-    open::remember(engine)
-        .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
+    if !kernel.is_in_place() {
+        open::remember(engine)
+            .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
+    }
     let mut table = engine.networks.table();
     kernel
         .add(&mut table, endpoints, publications)
