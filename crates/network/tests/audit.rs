@@ -46,6 +46,7 @@ fn state() -> State {
             container: CONTAINER.into(),
             port: 80,
         }],
+        ..State::default()
     }
 }
 

@@ -11,6 +11,7 @@ mod listing;
 mod rule;
 mod set;
 mod table;
+mod watch;
 
 pub use chain::{BaseChain, Chain, ChainType, Hook, Policy, add_chain, flush_chain, remove_chain};
 pub use expression::{
@@ -22,6 +23,7 @@ pub use set::{
     Element, ElementData, Field, Set, SetData, add_elements, add_set, flush_set, key, remove_elements,
 };
 pub use table::{Table, add_table, remove_table};
+pub use watch::{Removal, Watch};
 
 use crate::message::Message;
 
