@@ -108,18 +108,18 @@ fn n10_the_default_network_is_a_bridge_with_cables() -> Result<()> {
     assert_eq!(said.matches("inet 172.17.0.2/16").count(), 1, "{said}");
     assert!(said.contains("default via 172.17.0.1 dev eth0"), "{said}");
     assert!(said.contains("nameserver "), "{said}");
-    daemon.ok(&[&["run", "-d", "--name", "c"], &SLEEP[..]].concat())?;
+    daemon.ok(&[&["run", "-d", "--name", "c1"], &SLEEP[..]].concat())?;
     let ports = machine(&daemon)?.ip("-br link show master berth0")?;
     assert_eq!(ports.lines().count(), 1, "{ports}");
     assert!(ports.starts_with("bv"), "{ports}");
     assert_eq!(
         daemon.inspect(
-            "c",
+            "c1",
             "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Gateway}} {{.HostConfig.NetworkMode}}"
         )?,
         "172.17.0.2 172.17.0.1 bridge"
     );
-    daemon.ok(&["rm", "-f", "c"])?;
+    daemon.ok(&["rm", "-f", "c1"])?;
     daemon.finish()
 }
 
@@ -127,33 +127,33 @@ fn n10_the_default_network_is_a_bridge_with_cables() -> Result<()> {
 fn n11_a_second_network_for_a_running_container() -> Result<()> {
     let daemon = daemon()?;
     daemon.ok(&["network", "create", "--subnet", "10.77.0.0/24", "n2"])?;
-    daemon.ok(&[&["run", "-d", "--name", "c"], &SLEEP[..]].concat())?;
+    daemon.ok(&[&["run", "-d", "--name", "c1"], &SLEEP[..]].concat())?;
     daemon.ok(&[&["run", "-d", "--name", "peer", "--network", "n2"], &SLEEP[..]].concat())?;
-    daemon.ok(&["network", "connect", "--ip", "10.77.0.9", "n2", "c"])?;
-    let eth1 = daemon.ok(&["exec", "c", "ip", "-4", "-o", "addr", "show", "eth1"])?;
+    daemon.ok(&["network", "connect", "--ip", "10.77.0.9", "n2", "c1"])?;
+    let eth1 = daemon.ok(&["exec", "c1", "ip", "-4", "-o", "addr", "show", "eth1"])?;
     assert!(eth1.contains("inet 10.77.0.9/24"), "{eth1}");
     daemon.ok(&["exec", "peer", "ping", "-c", "1", "-w", "10", "10.77.0.9"])?;
-    let twice = daemon.berth(&["network", "connect", "n2", "c"])?.expect(1)?;
+    let twice = daemon.berth(&["network", "connect", "n2", "c1"])?.expect(1)?;
     assert!(
         twice
             .stderr
-            .contains("endpoint with name c already exists in network n2"),
+            .contains("endpoint with name c1 already exists in network n2"),
         "{}",
         twice.stderr
     );
     // It is there again after a restart, with the same address.
-    daemon.ok(&["restart", "-t", "0", "c"])?;
+    daemon.ok(&["restart", "-t", "0", "c1"])?;
     let format = "{{(index .NetworkSettings.Networks \"n2\").IPAddress}}";
-    assert_eq!(daemon.inspect("c", format)?, "10.77.0.9");
+    assert_eq!(daemon.inspect("c1", format)?, "10.77.0.9");
     daemon.ok(&["exec", "peer", "ping", "-c", "1", "-w", "10", "10.77.0.9"])?;
     let used = daemon.berth(&["network", "rm", "n2"])?.expect(1)?;
     assert!(used.stderr.contains("has active endpoints"), "{}", used.stderr);
-    daemon.ok(&["network", "disconnect", "n2", "c"])?;
+    daemon.ok(&["network", "disconnect", "n2", "c1"])?;
     daemon
-        .berth(&["exec", "c", "ip", "link", "show", "eth1"])?
+        .berth(&["exec", "c1", "ip", "link", "show", "eth1"])?
         .expect(1)?;
-    assert_eq!(daemon.inspect("c", "{{len .NetworkSettings.Networks}}")?, "1");
-    daemon.ok(&["rm", "-f", "c", "peer"])?;
+    assert_eq!(daemon.inspect("c1", "{{len .NetworkSettings.Networks}}")?, "1");
+    daemon.ok(&["rm", "-f", "c1", "peer"])?;
     daemon.finish()
 }
 
@@ -161,7 +161,7 @@ fn n11_a_second_network_for_a_running_container() -> Result<()> {
 fn n13_subnets_keep_clear_of_the_machines_routes() -> Result<()> {
     let daemon = daemon()?;
     let machine = machine(&daemon)?;
-    machine.ip("link add away type dummy")?;
+    machine.ip("link add away type bridge")?;
     machine.ip("link set away up")?;
     for subnet in ["172.18.0.0/16", "172.19.5.0/24"] {
         machine.ip(&format!("route add {subnet} dev away"))?;
@@ -190,15 +190,15 @@ fn n13_subnets_keep_clear_of_the_machines_routes() -> Result<()> {
 #[test]
 fn n16_a_network_namespace_made_by_others() -> Result<()> {
     let daemon = daemon()?;
-    daemon.ok(&[&["run", "-d", "--name", "c"], &SLEEP[..]].concat())?;
-    let pid = daemon.inspect("c", "{{.State.Pid}}")?;
-    let inside = daemon.ok(&["exec", "c", "readlink", "/proc/self/ns/net"])?;
+    daemon.ok(&[&["run", "-d", "--name", "c1"], &SLEEP[..]].concat())?;
+    let pid = daemon.inspect("c1", "{{.State.Pid}}")?;
+    let inside = daemon.ok(&["exec", "c1", "readlink", "/proc/self/ns/net"])?;
     assert_eq!(
         inside,
         std::fs::read_link(format!("/proc/{pid}/ns/net"))?.to_string_lossy()
     );
     // The key that inspect shows is one to join.
-    let key = daemon.inspect("c", "{{.NetworkSettings.SandboxKey}}")?;
+    let key = daemon.inspect("c1", "{{.NetworkSettings.SandboxKey}}")?;
     let joined = format!("ns:{key}");
     let said = daemon.ok(&[
         "run",
@@ -218,7 +218,7 @@ fn n16_a_network_namespace_made_by_others() -> Result<()> {
         "run",
         "--rm",
         "--network",
-        "container:c",
+        "container:c1",
         "busybox",
         "ip",
         "-4",
@@ -228,7 +228,7 @@ fn n16_a_network_namespace_made_by_others() -> Result<()> {
         "eth0",
     ])?;
     assert!(said.contains("172.17.0.2/16"), "{said}");
-    daemon.ok(&["rm", "-f", "c"])?;
+    daemon.ok(&["rm", "-f", "c1"])?;
     daemon.finish()
 }
 
@@ -242,24 +242,24 @@ fn several_networks_at_the_start() -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "--network",
         "name=a,ip=10.1.0.9,alias=web",
         "--network",
         "name=b,gw-priority=5,mac-address=02:11:22:33:44:55",
     ];
     daemon.ok(&[&arguments[..], &SLEEP[..]].concat())?;
-    let routes = daemon.ok(&["exec", "c", "ip", "route"])?;
+    let routes = daemon.ok(&["exec", "c1", "ip", "route"])?;
     assert!(
         routes.contains("default via 10.2.0.1"),
         "the priority decides: {routes}"
     );
-    let links = daemon.ok(&["exec", "c", "ip", "-o", "link"])?;
+    let links = daemon.ok(&["exec", "c1", "ip", "-o", "link"])?;
     assert!(links.contains("02:11:22:33:44:55"), "{links}");
     let settings = "{{range $name, $net := .NetworkSettings.Networks}}{{$name}}={{$net.IPAddress}} {{end}}";
-    assert_eq!(daemon.inspect("c", settings)?.trim(), "a=10.1.0.9 b=10.2.0.2");
+    assert_eq!(daemon.inspect("c1", settings)?.trim(), "a=10.1.0.9 b=10.2.0.2");
     assert_eq!(daemon.ok(&["ps", "--format", "{{.Networks}}"])?, "a,b");
-    daemon.ok(&["rm", "-f", "c"])?;
+    daemon.ok(&["rm", "-f", "c1"])?;
     daemon.finish()
 }
 
@@ -270,7 +270,7 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
         "run",
         "-d",
         "--name",
-        "c",
+        "c1",
         "-p",
         "8080:80",
         "-p",
@@ -282,19 +282,19 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
     ];
     daemon.ok(&[&arguments[..], &SLEEP[..]].concat())?;
     assert_eq!(
-        daemon.ok(&["port", "c"])?,
+        daemon.ok(&["port", "c1"])?,
         "53/udp -> 127.0.0.1:53\n80/tcp -> 0.0.0.0:8080\n7000/tcp -> 0.0.0.0:7000\n7001/tcp -> 0.0.0.0:7001\n\
          7002/tcp -> 0.0.0.0:7002"
     );
-    assert_eq!(daemon.ok(&["port", "c", "80"])?, "0.0.0.0:8080");
-    let none = daemon.berth(&["port", "c", "81"])?.expect(1)?;
-    assert_eq!(none.stderr, "Error: No public port '81' published for c\n");
+    assert_eq!(daemon.ok(&["port", "c1", "80"])?, "0.0.0.0:8080");
+    let none = daemon.berth(&["port", "c1", "81"])?.expect(1)?;
+    assert_eq!(none.stderr, "Error: No public port '81' published for c1\n");
     assert_eq!(
         daemon.ok(&["ps", "--format", "{{.Ports}}"])?,
         "90/tcp, 127.0.0.1:53->53/udp, 0.0.0.0:7000-7002->7000-7002/tcp, 0.0.0.0:8080->80/tcp"
     );
     let second = daemon
-        .berth(&[&["run", "-d", "--name", "d", "-p", "8080:80"], &SLEEP[..]].concat())?
+        .berth(&[&["run", "-d", "--name", "d1", "-p", "8080:80"], &SLEEP[..]].concat())?
         .expect(125)?;
     assert!(
         second
@@ -303,15 +303,15 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
         "{}",
         second.stderr
     );
-    daemon.ok(&["rm", "-f", "d"])?;
+    daemon.ok(&["rm", "-f", "d1"])?;
     // All exposed ports, each on one that is free.
     daemon.ok(&[
-        &["run", "-d", "--name", "e", "-P", "--expose", "80-82"],
+        &["run", "-d", "--name", "e1", "-P", "--expose", "80-82"],
         &SLEEP[..],
     ]
     .concat())?;
-    assert_eq!(daemon.ok(&["port", "e"])?.lines().count(), 3);
-    daemon.ok(&["rm", "-f", "c", "e"])?;
+    assert_eq!(daemon.ok(&["port", "e1"])?.lines().count(), 3);
+    daemon.ok(&["rm", "-f", "c1", "e1"])?;
     daemon.finish()
 }
 
@@ -350,7 +350,7 @@ fn wrong_wishes_are_refused_by_name() -> Result<()> {
             "10.0.0.0/33",
         ),
         (&["network", "create", "--config-only", "x"], 1, "config"),
-        (&["network", "create", "--scope", "swarm", "x"], 1, "swarm"),
+        (&["network", "create", "--scope", "swarm", "x"], 1, "--scope"),
         (
             &[
                 "network",
@@ -518,8 +518,8 @@ fn dockers_client_uses_networks() -> Result<()> {
 fn events_tell_of_networks() -> Result<()> {
     let daemon = daemon()?;
     let id = daemon.ok(&["network", "create", "n"])?;
-    daemon.ok(&[&["run", "-d", "--name", "c", "--network", "n"], &SLEEP[..]].concat())?;
-    daemon.ok(&["rm", "-f", "c"])?;
+    daemon.ok(&[&["run", "-d", "--name", "c1", "--network", "n"], &SLEEP[..]].concat())?;
+    daemon.ok(&["rm", "-f", "c1"])?;
     daemon.ok(&["network", "rm", "n"])?;
     let now = daemon.ok(&["info", "--format", "{{.SystemTime}}"])?;
     let format = "{{.Action}} {{.Actor.Attributes.name}} {{.Actor.Attributes.type}}";
@@ -598,9 +598,9 @@ fn the_daemons_options_shape_the_default_network() -> Result<()> {
         "n",
     ])?;
     assert_eq!(subnet, "10.200.0.0/24");
-    daemon.ok(&[&["run", "-d", "--name", "c", "-p", "80"], &SLEEP[..]].concat())?;
-    assert!(daemon.ok(&["port", "c"])?.starts_with("80/tcp -> 127.0.0.1:"));
-    daemon.ok(&["rm", "-f", "c"])?;
+    daemon.ok(&[&["run", "-d", "--name", "c1", "-p", "80"], &SLEEP[..]].concat())?;
+    assert!(daemon.ok(&["port", "c1"])?.starts_with("80/tcp -> 127.0.0.1:"));
+    daemon.ok(&["rm", "-f", "c1"])?;
     daemon.finish()
 }
 
@@ -680,12 +680,12 @@ import docker
 client = docker.from_env()
 pool = docker.types.IPAMPool(subnet='10.44.0.0/24', gateway='10.44.0.1')
 net = client.networks.create('n', driver='bridge', ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels={'a': 'b'})
-box = client.containers.run('busybox', 'sleep 10000', detach=True, network='n', ports={'80/tcp': ('127.0.0.1', 8070)}, name='c')
+box = client.containers.run('busybox', 'sleep 10000', detach=True, network='n', ports={'80/tcp': ('127.0.0.1', 8070)}, name='c1')
 box.reload()
 assert box.attrs['NetworkSettings']['Networks']['n']['IPAddress'] == '10.44.0.2', box.attrs['NetworkSettings']
 assert box.ports == {'80/tcp': [{'HostIp': '127.0.0.1', 'HostPort': '8070'}]}, box.ports
 net.reload()
-assert [c.name for c in net.containers] == ['c'], net.attrs
+assert [c.name for c in net.containers] == ['c1'], net.attrs
 other = client.networks.create('m')
 other.connect(box, aliases=['x'])
 box.reload()

@@ -502,8 +502,9 @@ fn nw_04_containers_send_with_their_own_addresses() -> Result<()> {
             },
         )?;
         let nodad = if address.is_ipv4() { "" } else { "nodad" };
-        world.peer.ip(&format!("addr add {stolen} dev eth0 {nodad}"))?;
+        // An address that is there when the first one goes would go with it.
         world.peer.ip(&format!("addr del {own} dev eth0"))?;
+        world.peer.ip(&format!("addr add {stolen} dev eth0 {nodad}"))?;
         let gateway = if address.is_ipv4() { "10.50.0.1" } else { "fd50::1" };
         world.peer.ip(&format!("route replace default via {gateway}"))?;
         assert!(
@@ -530,7 +531,7 @@ fn nw_06_the_users_own_rules_are_obeyed() -> Result<()> {
     assert!(world.lab.client.ask(server, cell.address())?.is_some());
     world.lab.machine.nft(
         "table inet filter { chain forward { type filter hook forward priority filter; policy drop; \
-         ct state established,related accept; } }",
+         ct state established,related accept; }; }\n",
     )?;
     let before = world
         .lab

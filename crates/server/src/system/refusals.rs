@@ -35,6 +35,7 @@ macro_rules! refusals {
 }
 
 refusals! {
+    audit: "an audit of networks";
     build: "building images";
     checkpoint: "checkpointing containers";
     plugin: "plugins";
