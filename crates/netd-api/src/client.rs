@@ -213,7 +213,7 @@ impl Client {
     }
 
     /// Connects to the netd of this data root, or starts one when there is none or it is another version's. Whether it is
-    /// a new one, which knows nothing, is not told: say [`Self::replace`] in any case.
+    /// a new one, which knows nothing, is not told: say [`Self::replace`] in any case. One caller at a time for each socket.
     pub async fn start_or_connect(options: &Options) -> Result<Self, ConnectError> {
         for _ in 0..ATTEMPTS {
             match Self::connect(&options.socket).await {
@@ -224,6 +224,12 @@ impl Client {
                     drop(tokio::time::timeout(PATIENCE, other.closed()).await);
                     continue;
                 }
+                // One that is there but slow holds what a second one would want.
+                Err(
+                    error @ ConnectError::Greet {
+                        source: CallError::TimedOut,
+                    },
+                ) => return Err(error),
                 // It has ended between the connection and the greeting, or is none.
                 Err(ConnectError::Greet { .. }) => {}
                 Err(ConnectError::Connect { .. }) => {}

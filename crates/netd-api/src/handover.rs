@@ -19,8 +19,11 @@ use crate::packet::{self, PacketError};
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The resolver's port.
 pub const PORT: u16 = 53;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 64;
+/// TCP connections of a container that may wait to be accepted.
+pub const BACKLOG: i32 = 64;
+/// How often a port that is in use is tried, and how long is waited between: a tenth of a second in all.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long a shim waits for a netd that does not take its connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -163,8 +166,16 @@ fn bound(kind: SocketType) -> Result<OwnedFd, SyscallError> {
         // For sockets made anew: the closed connections of their predecessors must not be in the way.
         sockopt::set_socket_reuseaddr(&socket, true).map_err(fail("setsockopt(SO_REUSEADDR)".to_owned()))?;
     }
-    rustix::net::bind(&socket, &SocketAddrV4::new(ADDRESS, PORT))
-        .map_err(fail(format!("bind({kind:?}, {ADDRESS}:{PORT})")))?;
+    let address = SocketAddrV4::new(ADDRESS, PORT);
+    let mut attempts = 1..ATTEMPTS;
+    loop {
+        match rustix::net::bind(&socket, &address) {
+            Ok(()) => break,
+            // Those of the netd that was killed, or of the container's former run, may be about to be closed.
+            Err(Errno::ADDRINUSE) if attempts.next().is_some() => std::thread::sleep(PAUSE),
+            Err(errno) => return Err(SyscallError::new(format!("bind({kind:?}, {address})"), errno)),
+        }
+    }
     if kind == SocketType::STREAM {
         rustix::net::listen(&socket, BACKLOG).map_err(fail(format!("listen({ADDRESS}:{PORT})")))?;
     }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use netd_api::handover;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 
@@ -128,6 +129,13 @@ impl Client {
     }
 }
 
+/// Revives a listener that was destroyed, as whoever has CAP_NET_ADMIN in the container may do (sock_diag(7)). It has its
+/// address still; without the disconnect every connection that it takes would be born closed.
+fn listen_again(socket: &OwnedFd) -> Result<(), Errno> {
+    rustix::net::connect_unspec(socket)?;
+    rustix::net::listen(socket, handover::BACKLOG)
+}
+
 impl Netd {
     /// Takes one connection of a container.
     pub(crate) fn accept_client(&mut self, container: Key, now: Instant) {
@@ -135,8 +143,15 @@ impl Netd {
             return;
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(stream) = rustix::net::accept_with(&sockets.tcp, flags) else {
-            return;
+        let stream = match rustix::net::accept_with(&sockets.tcp, flags) {
+            Ok(stream) => stream,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
+            Err(Errno::INVAL) if listen_again(&sockets.tcp).is_ok() => return,
+            // No descriptor, no memory.
+            Err(_) => {
+                self.containers.pause(&self.poll, container, Kind::Tcp);
+                return;
+            }
         };
         let of_container = self.clients.all.keys(|client| client.container == container);
         if of_container.len() >= MOST_OF_ONE || self.clients.all.len() >= MOST {

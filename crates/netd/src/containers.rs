@@ -12,6 +12,8 @@ use crate::slab::{Key, Slab};
 pub(crate) struct Containers {
     all: Slab<Container>,
     by_id: HashMap<Box<str>, Key>,
+    /// Sockets that are not looked at until the next tick, because they would fail again at once.
+    paused: Vec<(Key, Kind)>,
 }
 
 /// One container.
@@ -36,6 +38,13 @@ pub(crate) struct Attached {
 impl Attached {
     pub(crate) fn new(udp: OwnedFd, tcp: OwnedFd, life: Option<OwnedFd>) -> Self {
         Self { udp, tcp, life }
+    }
+
+    fn of(&self, kind: Kind) -> &OwnedFd {
+        match kind {
+            Kind::Tcp => &self.tcp,
+            _ => &self.udp,
+        }
     }
 }
 
@@ -91,6 +100,29 @@ impl Containers {
         let key = self.by_id.remove(id)?;
         self.all.remove(key);
         Some(key)
+    }
+
+    /// Stops looking at a socket of a container until [`Self::resume`].
+    pub(crate) fn pause(&mut self, poll: &Poll, key: Key, kind: Kind) {
+        let container = self.all.get(key);
+        let sockets = container.and_then(|container| container.sockets.as_ref());
+        if sockets.is_some_and(|sockets| poll.remove(sockets.of(kind)).is_ok()) {
+            self.paused.push((key, kind));
+        }
+    }
+
+    /// Looks at all sockets again.
+    pub(crate) fn resume(&mut self, poll: &Poll) {
+        for (key, kind) in std::mem::take(&mut self.paused) {
+            let container = self.all.get(key);
+            let sockets = container.and_then(|container| container.sockets.as_ref());
+            // One that fails even in this is broken for good, and is its container's loss alone.
+            sockets.map(|sockets| poll.add(sockets.of(kind), kind, key, Interest::READ));
+        }
+    }
+
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Container> {

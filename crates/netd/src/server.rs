@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use sys::mmsg::{Receiver, Sender};
@@ -62,6 +62,8 @@ pub(crate) struct Netd {
     /// Queries that had to make room for another container's, to be answered in the next round.
     pub(crate) evicted: Vec<Done>,
     path: PathBuf,
+    /// What was at that path at the start.
+    file: Option<(u64, u64)>,
     idle: Duration,
     receiver: Receiver,
     sender: Sender,
@@ -87,6 +89,7 @@ pub fn serve(options: Options) -> io::Result<()> {
         answered: 0,
         is_ending: false,
         evicted: Vec::new(),
+        file: identity(&options.path),
         path: options.path,
         idle: options.idle,
         receiver: Receiver::default(),
@@ -159,8 +162,11 @@ impl Netd {
         let Some(sockets) = &container.sockets else {
             return;
         };
-        // An error is one of the socket's past, and is gone with this.
-        receiver.receive(&sockets.udp).unwrap_or(0);
+        if receiver.receive(&sockets.udp).is_err() {
+            // No error that a client could cause; one that stays must not keep this loop busy.
+            containers.pause(poll, key, Kind::Udp);
+            return;
+        }
         let directory = container.directory.as_ref();
         for (packet, peer) in receiver.packets() {
             if sender.room(wire::UDP_LIMIT).is_none() {
@@ -242,7 +248,10 @@ impl Netd {
         if !self.evicted.is_empty() {
             return Some(Duration::ZERO);
         }
-        let has_slow = !self.clients.is_empty() || self.proxies.has_clocks() || self.connections.is_paused();
+        let has_slow = !self.clients.is_empty()
+            || self.proxies.has_clocks()
+            || self.connections.is_paused()
+            || self.containers.has_paused();
         let tick = has_slow.then_some(self.next_tick);
         let lonely = self.alone_since.map(|_| now + LONELY_TICK.min(self.idle));
         let deadlines = [self.forwards.deadline(), tick, lonely];
@@ -259,6 +268,7 @@ impl Netd {
             self.clients.expire(now);
             self.proxies.expire(&self.poll, now);
             self.connections.resume(&self.poll);
+            self.containers.resume(&self.poll);
         }
         if self.connections.has_daemon() {
             self.alone_since = None;
@@ -277,12 +287,19 @@ impl Netd {
         } else {
             self.idle + RESTART
         };
-        // Without its socket file no daemon and no shim can ever find it again.
-        let is_lost = alone >= LONELY_TICK.min(self.idle) && !self.path.exists();
+        // Without its socket file, or with another netd's in its place, no daemon and no shim can ever find it again.
+        let is_lost = alone >= LONELY_TICK.min(self.idle) && identity(&self.path) != self.file;
         if is_lost || is_empty && alone >= patience && self.connections.is_quiet() {
             self.is_ending = true;
         }
     }
+}
+
+/// Returns what tells one file from another at the same path.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// Returns who is asked for names that a container's networks do not have.

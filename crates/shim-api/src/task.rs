@@ -106,6 +106,27 @@ pub struct SandboxEndpoint {
     /// (`net.ipv4.conf.IFNAME.forwarding`); no others.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
+    /// How much it may receive and send; only where it is plugged into a bridge.
+    #[serde(default, skip_serializing_if = "Rates::is_unlimited")]
+    pub rates: Rates,
+}
+
+/// Bytes in a second; `None` is as much as there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rates {
+    /// What a container may receive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<u64>,
+    /// What it may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<u64>,
+}
+
+impl Rates {
+    /// Returns whether everything may pass.
+    pub fn is_unlimited(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A route.
@@ -129,6 +150,27 @@ pub enum Attach {
         port: String,
         /// Whether it may talk to other containers on the bridge.
         talking: bool,
+    },
+    /// More hardware addresses on a link of the host.
+    Macvlan {
+        /// The link.
+        parent: String,
+        /// `bridge`, `private`, `vepa` or `passthru`.
+        mode: String,
+    },
+    /// More protocol addresses on a link of the host, with its hardware address.
+    Ipvlan {
+        /// The link.
+        parent: String,
+        /// `l2`, `l3` or `l3s`.
+        mode: String,
+        /// `bridge`, `private` or `vepa`.
+        flag: String,
+    },
+    /// A link of the host, which the container has for itself until it ends.
+    Phys {
+        /// The link.
+        link: String,
     },
 }
 

@@ -103,6 +103,7 @@ pub(crate) fn launch(
         run: Run {
             mounts: hold_mounts(created.pid),
             pid: created.pid.as_raw_nonzero().get(),
+            borrowed: networks.map(Networks::into_borrowed).unwrap_or_default(),
             pidfd: created.pidfd,
             started_at: Timestamp::now(),
             began: Instant::now(),

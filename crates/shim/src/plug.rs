@@ -8,7 +8,8 @@ use base::error::chain;
 use netd_api::handover::{self, HandoverError, Sockets};
 use netlink::Socket;
 use netlink::route::MacAddress;
-use network::endpoint::{self, EndpointError, Route, Settings};
+use network::endpoint::{self, EndpointError, Lent, Restored, Route, Settings};
+use network::shape::{self, Rates};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
 use rustix::io::Errno;
@@ -29,6 +30,7 @@ pub(crate) struct Networks<'a> {
     is_kept: bool,
     /// The cables that were made.
     made: RefCell<Vec<String>>,
+    borrowed: RefCell<Borrowed>,
 }
 
 impl<'a> Networks<'a> {
@@ -47,12 +49,14 @@ impl<'a> Networks<'a> {
             sandbox,
             is_kept,
             made: RefCell::default(),
+            borrowed: RefCell::default(),
         }
     }
 
-    /// Removes the cables of a start that failed, so that their addresses are free when this returns. The namespace would
-    /// take them along too, but at a time of its own.
+    /// Undoes a start that failed: its cables are removed, so that their addresses are free when this returns. The namespace
+    /// would take them along too, but at a time of its own.
     pub(crate) fn unplug(&self) {
+        give_back(&self.borrowed.take());
         let made = self.made.take();
         if made.is_empty() {
             return;
@@ -65,24 +69,78 @@ impl<'a> Networks<'a> {
         }
     }
 
+    /// Returns what must be given back when the container ends.
+    pub(crate) fn into_borrowed(self) -> Borrowed {
+        self.borrowed.into_inner()
+    }
+
     fn join(
+        &self,
+        host: &mut Socket,
+        namespace: BorrowedFd<'_>,
+        endpoint: &SandboxEndpoint,
+    ) -> Result<(), CreateError> {
+        self.plug_into(host, namespace, endpoint)
+            .map_err(|error| failed(error.errno(), &error))?;
+        if endpoint.rates.is_unlimited() {
+            return Ok(());
+        }
+        let Attach::Bridge { port, .. } = &endpoint.attach else {
+            let message = "limits of what is received and sent need a bridge";
+            return Err(CreateError::new(Step::Network, libc::ENOTSUP, message));
+        };
+        self.borrowed.borrow_mut().shaped.push(port.clone());
+        let rates = Rates {
+            received: endpoint.rates.received,
+            sent: endpoint.rates.sent,
+        };
+        shape::limit(host, port, rates).map_err(|error| failed(None, &error))
+    }
+
+    fn plug_into(
         &self,
         host: &mut Socket,
         namespace: BorrowedFd<'_>,
         endpoint: &SandboxEndpoint,
     ) -> Result<(), EndpointError> {
         let settings = settings(endpoint);
-        let is_new = if self.is_kept {
-            endpoint::restore(host, namespace, &settings)?
+        let lent = if self.is_kept {
+            match endpoint::restore(host, namespace, &settings)? {
+                Restored::WasThere => return Ok(()),
+                Restored::Joined(lent) => lent,
+            }
         } else {
-            endpoint::join(host, namespace, &settings)?;
-            true
+            endpoint::join(host, namespace, &settings)?
         };
-        let Attach::Bridge { port, .. } = &endpoint.attach;
-        if is_new {
+        if let Attach::Bridge { port, .. } = &endpoint.attach {
             self.made.borrow_mut().push(port.clone());
         }
+        self.borrowed.borrow_mut().lent.extend(lent);
         Ok(())
+    }
+}
+
+/// What a container has of the host and does not take along when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Borrowed {
+    /// Links of the host.
+    lent: Vec<Lent>,
+    /// Ports whose rates are limited.
+    shaped: Vec<String>,
+}
+
+/// Gives everything back. A link that cannot be is the kernel's to move, when the container's namespace ends.
+pub(crate) fn give_back(borrowed: &Borrowed) {
+    if borrowed.lent.is_empty() && borrowed.shaped.is_empty() {
+        return;
+    }
+    if let Ok(mut host) = Socket::open(Family::Route) {
+        for link in &borrowed.lent {
+            endpoint::give_back(&mut host, link).ok();
+        }
+        for port in &borrowed.shaped {
+            shape::release(&mut host, port).ok();
+        }
     }
 }
 
@@ -91,8 +149,7 @@ impl Plug for Networks<'_> {
         if !self.sandbox.endpoints.is_empty() {
             let mut host = Socket::open(Family::Route).map_err(|error| failed(error.errno(), &error))?;
             for endpoint in &self.sandbox.endpoints {
-                self.join(&mut host, namespace, endpoint)
-                    .map_err(|error| failed(error.errno(), &error))?;
+                self.join(&mut host, namespace, endpoint)?;
             }
         }
         let Some(server) = &self.sandbox.resolver else {
@@ -140,16 +197,19 @@ fn failed(errno: Option<Errno>, error: &dyn std::error::Error) -> CreateError {
 
 fn settings(endpoint: &SandboxEndpoint) -> Settings {
     Settings {
-        attach: match &endpoint.attach {
+        attach: match endpoint.attach.clone() {
             Attach::Bridge {
                 bridge,
                 port,
                 talking,
             } => endpoint::Attach::Bridge {
-                bridge: bridge.clone(),
-                port: port.clone(),
-                talking: *talking,
+                bridge,
+                port,
+                talking,
             },
+            Attach::Macvlan { parent, mode } => endpoint::Attach::Macvlan { parent, mode },
+            Attach::Ipvlan { parent, mode, flag } => endpoint::Attach::Ipvlan { parent, mode, flag },
+            Attach::Phys { link } => endpoint::Attach::Phys { link },
         },
         interface: endpoint.interface.clone(),
         mac: endpoint.mac.map(MacAddress),

@@ -137,6 +137,139 @@ fn mounts_are_seen_and_kept() -> Result<()> {
     daemon.finish()
 }
 
+/// How often a race is tried: `BERTH_CP_ROUNDS` for a long run.
+fn rounds() -> Result<usize> {
+    Ok(std::env::var("BERTH_CP_ROUNDS").map_or(Ok(60), |text| text.parse())?)
+}
+
+/// CP-04: where a volume is mounted is swapped for a link by a neighbour while files are copied into a container that is
+/// assembled for the copy: nothing is made, mounted or written on the host.
+#[test]
+fn cp_04_swapped_mount_points_lead_nowhere() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let place = daemon.directory();
+    let canary = place.join("canary");
+    std::fs::create_dir(&canary)?;
+    testkit::image::put(&canary.join("secret"), "of the host")?;
+    testkit::image::put(&place.join("file"), "payload")?;
+    let file = place.join("file");
+    let script = format!(
+        "mkdir -p /v/sub/in; ln -s {} /v/link; echo ready; \
+         while :; do mv /v/sub /v/t; mv /v/link /v/sub; mv /v/sub /v/link; mv /v/t /v/sub; done",
+        text(&canary)?
+    );
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "swaps",
+        "-v",
+        "shared:/v",
+        "busybox",
+        "sh",
+        "-c",
+        &script,
+    ])?;
+    daemon.wait_for_log("swaps", "ready")?;
+    let volumes = [
+        "-v",
+        "shared:/v",
+        "-v",
+        "other:/v/sub/in",
+        "-v",
+        "third:/v/sub/new/deep",
+    ];
+    daemon.ok(&[
+        &["create", "--name", "stopped"],
+        &volumes[..],
+        &["busybox", "true"],
+    ]
+    .concat())?;
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").map(|table| table.lines().count());
+    let before = (facts(&canary)?, facts(&canary.join("secret"))?, mounts()?);
+    for round in 0..rounds()? / 4 {
+        for path in ["/v/sub/in/x", "/v/sub/new/deep/x", "/v/sub/x"] {
+            daemon.berth(&["cp", text(&file)?, &format!("stopped:{path}")])?;
+        }
+        let out = place.join(format!("out{round}"));
+        daemon.berth(&["cp", "stopped:/v/sub/secret", text(&out)?])?;
+        assert!(!out.exists(), "a file of the host came out");
+    }
+    assert_eq!(
+        (facts(&canary)?, facts(&canary.join("secret"))?, mounts()?),
+        before
+    );
+    assert_eq!(
+        std::fs::read_dir(&canary)?.count(),
+        1,
+        "something was made on the host"
+    );
+    daemon.ok(&["rm", "-f", "swaps", "stopped"])?;
+    daemon.ok(&["volume", "rm", "shared", "other", "third"])?;
+    daemon.finish()
+}
+
+/// CP-05: `cp`, `commit`, `diff` and `export` of a container full of links to the host change nothing there, not even a
+/// time.
+#[test]
+fn cp_05_nothing_of_the_host_changes() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let place = daemon.directory();
+    let canary = place.join("canary");
+    std::fs::create_dir(&canary)?;
+    testkit::image::put(&canary.join("secret"), "of the host")?;
+    std::os::unix::fs::chown(canary.join("secret"), Some(1234), Some(4321))?;
+    std::fs::set_permissions(
+        canary.join("secret"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o4751),
+    )?;
+    let tree = place.join("tree");
+    std::fs::create_dir(&tree)?;
+    for name in ["secret", "d", "own"] {
+        testkit::image::put(&tree.join(name), "payload")?;
+    }
+    let canary_path = text(&canary)?.to_owned();
+    let script = format!(
+        "mkdir /d /t; ln -s {canary_path} /all; ln -s {canary_path}/secret /d/secret; ln -s {canary_path} /l; echo ready; \
+         while :; do mv /d /u; mv /l /d; mv /d /l; mv /u /d; done"
+    );
+    daemon.ok(&["run", "-d", "--name", "c1", "busybox", "sh", "-c", &script])?;
+    daemon.wait_for_log("c1", "ready")?;
+    let before = (facts(&canary)?, facts(&canary.join("secret"))?);
+    let into = format!("{}/.", text(&tree)?);
+    for round in 0..rounds()? / 10 {
+        for target in ["c1:/d", "c1:/all", "c1:/l", "c1:/t"] {
+            daemon.berth(&["cp", "-a", &into, target])?;
+            daemon.berth(&["cp", &into, target])?;
+        }
+        daemon.berth(&["diff", "c1"])?;
+        daemon.berth(&["commit", "c1", "made"])?;
+        daemon.berth(&["export", "-o", text(&place.join(format!("tar{round}")))?, "c1"])?;
+    }
+    daemon.ok(&["rm", "-f", "c1"])?;
+    daemon.ok(&["create", "--name", "c2", "made", "true"])?;
+    for target in ["c2:/d", "c2:/all", "c2:/l"] {
+        daemon.berth(&["cp", "-a", &into, target])?;
+    }
+    daemon.berth(&["commit", "c2"])?;
+    assert_eq!((facts(&canary)?, facts(&canary.join("secret"))?), before);
+    daemon.finish()
+}
+
+/// What may not change: content, mode, owner, and the times of both.
+fn facts(path: &Path) -> Result<String> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = path.symlink_metadata()?;
+    let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+    Ok(format!(
+        "{:o} {}:{} {} {times:?}",
+        meta.mode(),
+        meta.uid(),
+        meta.gid(),
+        meta.len()
+    ))
+}
+
 /// CP-01: a container that swaps a directory for a link all the time leads nobody out of it.
 #[test]
 fn cp_01_racing_links_lead_nowhere() -> Result<()> {
@@ -153,7 +286,7 @@ fn cp_01_racing_links_lead_nowhere() -> Result<()> {
     );
     daemon.ok(&["run", "-d", "--name", "c1", "busybox", "sh", "-c", &script])?;
     daemon.wait_for_log("c1", "ready")?;
-    for round in 0..60 {
+    for round in 0..rounds()? {
         daemon.berth(&["cp", text(&file)?, "c1:/d/written"])?;
         let out = place.join(format!("out{round}"));
         daemon.berth(&["cp", "c1:/d/secret", text(&out)?])?;

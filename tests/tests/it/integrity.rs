@@ -340,6 +340,158 @@ fn f_20_a_damaged_store_is_set_aside_and_made_anew() -> Result<()> {
     daemon.finish()
 }
 
+/// F-06: after a power cut a layer that was not synced by then is as empty as the cut has left it; it is unpacked again from its
+/// blob, also where a container stands on it.
+#[test]
+fn f_06_layers_that_a_power_cut_took_are_unpacked_again() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", "echo x > /made"])?;
+    daemon.ok(&["commit", "-c", "CMD [\"cat\", \"/made\"]", "c1", "made"])?;
+    daemon.ok(&["run", "--rm", "made"])?;
+    daemon.ok(&["create", "--name", "stands", "made"])?;
+    daemon.kill()?;
+    let layers = daemon.place().data_root().join("layers/overlay/layers");
+    let mut cut = 0;
+    for entry in std::fs::read_dir(&layers)? {
+        let layer = entry?.path();
+        let facts = layer.join("facts.json");
+        let text = std::fs::read_to_string(&facts)?;
+        let mut document: serde_json::Value = serde_json::from_str(&text)?;
+        document["boot"] = "00000000-0000-4000-8000-000000000000".into();
+        replace(&facts, &document.to_string())?;
+        drop(std::fs::remove_file(layer.join("synced")));
+        // ext4 without a sync: the names are there and nothing in the files.
+        for file in files(&layer.join("diff"))? {
+            std::fs::OpenOptions::new().write(true).open(&file)?.set_len(0)?;
+            cut += 1;
+        }
+    }
+    assert!(cut > 1, "there was nothing to cut");
+    daemon.launch()?;
+    assert_eq!(daemon.ok(&["start", "-a", "stands"])?, "x");
+    assert_eq!(daemon.ok(&["run", "--rm", "made"])?, "x");
+    daemon.berth(&["system", "check"])?.expect(0)?;
+    daemon.finish()
+}
+
+/// IM-09, F-20: signatures lie beside the image in Berth's own registry; what is damaged comes again, and is asked about again.
+#[test]
+fn im_09_signatures_from_our_own_registry() -> Result<()> {
+    use crate::registry_protocol::{MANIFEST, descriptor, push_blob, put};
+    if !testkit::has("openssl") {
+        return testkit::skip("openssl is not installed");
+    }
+    let registry = testkit::RegistryServer::berth(&[])?;
+    let place = registry.directory().to_owned();
+    let path = |name: &str| place.join(name).display().to_string();
+    let openssl = |arguments: &[&str]| -> Result<Vec<u8>> {
+        let output = std::process::Command::new("openssl").args(arguments).output()?;
+        anyhow::ensure!(output.status.success(), "openssl {arguments:?}: {output:?}");
+        Ok(output.stdout)
+    };
+    for key in ["ours", "other"] {
+        openssl(&[
+            "ecparam",
+            "-name",
+            "prime256v1",
+            "-genkey",
+            "-noout",
+            "-out",
+            &path(key),
+        ])?;
+    }
+    openssl(&["ec", "-in", &path("ours"), "-pubout", "-out", &path("ours.pub")])?;
+    let policy = serde_json::json!({
+        "default": [{"type": "insecureAcceptAnything"}],
+        "transports": {"docker": {format!("{}/team", registry.address()): [{
+            "type": "sigstoreSigned", "keyPath": path("ours.pub"), "signedIdentity": {"type": "matchRepository"},
+        }]}},
+    });
+    testkit::image::put(&place.join("policy.json"), &policy.to_string())?;
+    let maker = Daemon::with_busybox()?;
+    let name = format!("{}/team/app:v1", registry.address());
+    maker.ok(&["tag", "busybox", &name])?;
+    let pushed = maker.ok(&["push", &name])?;
+    let digest = pushed
+        .split_whitespace()
+        .find(|word| word.starts_with("sha256:"))
+        .context("a digest")?
+        .to_owned();
+    maker.finish()?;
+    let daemon = Daemon::start_with(Start {
+        arguments: vec!["--policy".to_owned(), path("policy.json")],
+        ..Start::default()
+    })?;
+    let sign = |key: &str| -> Result<()> {
+        let payload = serde_json::json!({
+            "critical": {
+                "identity": {"docker-reference": format!("{}/team/app", registry.address())},
+                "image": {"docker-manifest-digest": digest},
+                "type": "cosign container image signature",
+            },
+            "optional": null,
+        })
+        .to_string();
+        drop(std::fs::remove_file(place.join("payload")));
+        testkit::image::put(&place.join("payload"), &payload)?;
+        openssl(&[
+            "dgst",
+            "-sha256",
+            "-sign",
+            &path(key),
+            "-out",
+            &path("signature"),
+            &path("payload"),
+        ])?;
+        let signature = String::from_utf8(openssl(&["base64", "-A", "-in", &path("signature")])?)?;
+        let blob = push_blob(&registry, "team/app", payload.as_bytes())?;
+        let config = push_blob(&registry, "team/app", b"{}")?;
+        let mut layer = descriptor(
+            "application/vnd.dev.cosign.simplesigning.v1+json",
+            &blob,
+            payload.len(),
+        );
+        layer["annotations"] = serde_json::json!({"dev.cosignproject.cosign/signature": signature});
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer],
+            "config": descriptor("application/vnd.oci.image.config.v1+json", &config, 2),
+        });
+        let tag = format!("{}.sig", digest.replace(':', "-"));
+        put(&registry, "team/app", &tag, MANIFEST, &manifest)?
+            .expect(201)
+            .map(drop)
+    };
+    let refused = |told: &str| -> Result<()> {
+        let output = daemon.berth(&["pull", &name])?;
+        assert!(
+            output.code != 0 && output.stderr.contains("refused by rule"),
+            "{told}: {output:?}"
+        );
+        Ok(())
+    };
+    refused("without a signature")?;
+    sign("other")?;
+    refused("with another's signature")?;
+    sign("ours")?;
+    daemon.ok(&["pull", &name])?;
+    daemon.ok(&["run", "--rm", &name, "true"])?;
+    // A blob is damaged: it comes again from where it came, and passes again.
+    let mut blobs = files(&daemon.place().data_root().join("content/blobs/sha256"))?;
+    blobs.sort_by_key(|path| std::fs::metadata(path).map_or(0, |meta| meta.len()));
+    let largest = blobs.pop().context("a blob")?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&largest)?
+        .write_all_at(b"XXXX", 600)?;
+    let found = daemon.berth(&["system", "check"])?.expect(1)?;
+    assert!(found.stdout.contains("damaged: blob sha256:"), "{found:?}");
+    let mended = daemon.berth(&["system", "check", "--repair"])?.expect(0)?;
+    assert!(mended.stdout.contains("repaired: blob sha256:"), "{mended:?}");
+    daemon.berth(&["system", "check"])?.expect(0)?;
+    daemon.ok(&["run", "--rm", &name, "true"])?;
+    daemon.finish()
+}
+
 #[test]
 fn im_09_the_policy_is_asked_on_every_road() -> Result<()> {
     let policy = std::env::temp_dir().join(format!("berth-policy-{}.json", std::process::id()));

@@ -45,6 +45,7 @@ mod registry_access;
 mod registry_peers;
 mod registry_protocol;
 mod registry_push;
+mod round_trips;
 // The rows of docs/seeds.md that have no better place.
 mod namespaces;
 mod seeds;

@@ -191,7 +191,7 @@ fn tmpfs_in_both_spellings() -> Result<()> {
 }
 
 #[test]
-fn read_only_root_with_a_place_to_write() -> Result<()> {
+fn a19_read_only_root_with_a_place_to_write() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     let output = daemon
         .berth(&["run", "--rm", "--read-only", "busybox", "touch", "/x"])?

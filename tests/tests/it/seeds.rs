@@ -433,6 +433,117 @@ fn a18_containers_share_the_files_of_their_image() -> Result<()> {
     daemon.finish()
 }
 
+/// A18: ten containers of a large image cost nothing on the disk, and what they map is in memory once.
+#[test]
+fn a18_containers_cost_no_copy_of_their_image() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let fill = "head -c 100m /dev/zero | tr '\\0' 'x' > /large";
+    daemon.ok(&["run", "--name", "made", "busybox", "sh", "-c", fill])?;
+    daemon.ok(&["commit", "made", "large"])?;
+    daemon.ok(&["rm", "made"])?;
+    let kibibytes = || -> Result<u64> {
+        let mut du = std::process::Command::new("du");
+        du.arg("-sk").arg(daemon.place().data_root());
+        let text = testkit::command::run(&mut du, b"")?.text()?;
+        Ok(text.split_whitespace().next().unwrap_or_default().parse()?)
+    };
+    daemon.ok(&["run", "-d", "--name", "c0", "large", "sleep", "1000"])?;
+    let before = kibibytes()?;
+    for number in 1..10 {
+        daemon.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &format!("c{number}"),
+            "large",
+            "sleep",
+            "1000",
+        ])?;
+    }
+    let more = kibibytes()?.saturating_sub(before);
+    assert!(more < 9 * 1024, "nine containers took {more} KiB");
+    // The pages of the program that all of them run: each counts a tenth of them.
+    let (mut places, mut rss, mut pss) = (std::collections::BTreeSet::new(), 0u64, 0u64);
+    for number in 0..10 {
+        let pid = daemon.inspect(&format!("c{number}"), "{{.State.Pid}}")?;
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+        let mut is_program = false;
+        for line in maps.lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields[0].contains('-') {
+                is_program = line.ends_with("/busybox") && fields[1].starts_with("r-x");
+                if is_program {
+                    places.insert(format!("{} {}", fields[3], fields[4]));
+                }
+            } else if is_program && fields[0] == "Rss:" {
+                rss += fields[1].parse::<u64>()?;
+            } else if is_program && fields[0] == "Pss:" {
+                pss += fields[1].parse::<u64>()?;
+            }
+        }
+    }
+    // The number of the device is each overlay's own, the inode is the layer's.
+    let inodes: std::collections::BTreeSet<&str> = places
+        .iter()
+        .filter_map(|place| place.split(' ').nth(1))
+        .collect();
+    assert_eq!(inodes.len(), 1, "{places:?}");
+    assert!(rss > 0 && pss * 5 < rss, "{pss} of {rss} KiB");
+    daemon.finish()
+}
+
+/// I7: what an image is made of is told by the image itself, and an event tells whoever builds on it.
+#[test]
+fn i07_an_image_tells_how_it_was_made() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    let since = daemon.ok(&["run", "--rm", "busybox", "date", "+%s"])?;
+    daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", "echo x > /made"])?;
+    let commit = [
+        "commit",
+        "-a",
+        "me",
+        "-m",
+        "why",
+        "-c",
+        "LABEL revision=12",
+        "c1",
+        "made:1",
+    ];
+    let id = daemon.ok(&commit)?;
+    let template = "{{.Author}}|{{.Comment}}|{{.Parent}}|{{.Config.Labels.revision}}";
+    let base = daemon.ok(&["image", "inspect", "-f", "{{.Id}}", "busybox"])?;
+    assert_eq!(
+        daemon.ok(&["image", "inspect", "-f", template, "made:1"])?,
+        format!("me|why|{base}|12")
+    );
+    let history = daemon.ok(&[
+        "history",
+        "--no-trunc",
+        "--format",
+        "{{.CreatedBy}}|{{.Comment}}",
+        "made:1",
+    ])?;
+    assert_eq!(history.lines().next(), Some("sh -c echo x > /made|why"));
+    let events = [
+        "events",
+        "--since",
+        &since,
+        "--until",
+        "0s",
+        "--filter",
+        "event=tag",
+        "--format",
+        "{{.Actor.ID}} {{.Actor.Attributes.name}}",
+    ];
+    assert!(
+        daemon
+            .ok(&events)?
+            .lines()
+            .any(|line| line == format!("{id} made:1"))
+    );
+    daemon.finish()
+}
+
 #[test]
 fn m07_shared_memory_is_resized_while_it_is_used() -> Result<()> {
     const SIZE: [&str; 5] = [

@@ -179,7 +179,8 @@ fn bring_about(
             scope.spawn(work).join()
         });
         match joined {
-            Ok(joined) => joined.map_err(|error| failed(Box::new(error)))?,
+            // A link of the host that is lent to a running container stays there until its namespace ends.
+            Ok(joined) => drop(joined.map_err(|error| failed(Box::new(error)))?),
             Err(_panic) => return Err(failed("the thread that does it panicked".into())),
         }
     }
@@ -362,6 +363,11 @@ fn cable(endpoint: &Endpoint) -> Settings {
                 port,
                 talking,
             },
+            shim_api::task::Attach::Macvlan { parent, mode } => endpoint::Attach::Macvlan { parent, mode },
+            shim_api::task::Attach::Ipvlan { parent, mode, flag } => {
+                endpoint::Attach::Ipvlan { parent, mode, flag }
+            }
+            shim_api::task::Attach::Phys { link } => endpoint::Attach::Phys { link },
         },
         interface: planned.interface,
         mac: planned.mac.map(MacAddress),

@@ -263,8 +263,10 @@ pub(crate) fn attach_endpoints(
         };
         kernel.make_bridge(&record)?;
     }
-    open::remember(engine)
-        .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
+    if !kernel.is_in_place() {
+        open::remember(engine)
+            .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
+    }
     let mut table = engine.networks.table();
     kernel
         .add(&mut table, endpoints, publications)
@@ -720,5 +722,6 @@ pub(crate) fn sandbox_endpoint(endpoint: &Endpoint) -> shim_api::task::SandboxEn
             .collect(),
         routes: Vec::new(),
         sysctls: endpoint.sysctls.clone(),
+        rates: Default::default(),
     }
 }

@@ -159,6 +159,11 @@ impl Kernel {
         Ok(())
     }
 
+    /// Returns whether the packet filter is in place.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
     /// Removes the packet filter.
     pub(crate) fn clear(&mut self) -> Result<(), NetlinkError> {
         let messages = self.firewall.remove();

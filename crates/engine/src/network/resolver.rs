@@ -4,13 +4,13 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use base::error::chain;
 use netd_api::client::{CallError, Client, ContainerProcess};
 use netd_api::message::{self, Everything, Held, Holder, Proxy, Reservation, Reserved};
 use netd_api::start;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
@@ -24,6 +24,17 @@ use crate::container::Container;
 #[derive(Debug, Default)]
 pub(crate) struct Netd {
     client: Mutex<Option<Arc<Client>>>,
+    /// What is to be taken back, in order; made with the first.
+    leaving: OnceLock<mpsc::UnboundedSender<Leaving>>,
+}
+
+/// What the task that takes back is asked.
+#[derive(Debug)]
+enum Leaving {
+    /// Take back what netd was told of a container.
+    Container(String, Vec<Endpoint>),
+    /// Say when everything before is done.
+    Done(oneshot::Sender<()>),
 }
 
 /// Returns the socket at which shims reach netd.
@@ -50,6 +61,7 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
         .map(|endpoint| endpoint.network_name.clone())
         .unwrap_or_default();
     let failed = |error: CallError| NetworkError::step("tell netd about a container on", &name, error);
+    settled(engine).await;
     let client = client(engine).await?;
     if asks {
         client
@@ -78,17 +90,43 @@ pub(crate) fn leave(
     if !named && !publishes && !names::are_needed(engine, container, &endpoints) {
         return;
     }
-    let (engine, id) = (Arc::clone(engine), container.id.to_string());
-    // Nobody waits for it, and a netd that is gone has nothing to forget.
-    drop(tokio::spawn(async move {
-        let Some(client) = engine.netd.client.lock().await.clone() else {
-            return;
+    let queue = engine.netd.leaving.get_or_init(|| {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        drop(tokio::spawn(take_back(Arc::downgrade(engine), receiver)));
+        sender
+    });
+    // The task ends with the engine only.
+    drop(queue.send(Leaving::Container(container.id.to_string(), endpoints)));
+}
+
+/// Takes back, one after the other: nobody waits for it but who takes the same again.
+async fn take_back(engine: Weak<Engine>, mut queue: mpsc::UnboundedReceiver<Leaving>) {
+    while let Some(leaving) = queue.recv().await {
+        let (id, endpoints) = match leaving {
+            Leaving::Container(id, endpoints) => (id, endpoints),
+            Leaving::Done(reply) => {
+                drop(reply.send(()));
+                continue;
+            }
         };
-        let done = forget(&client, &id, &endpoints).await;
-        if let Err(error) = done {
+        let Some(engine) = engine.upgrade() else { return };
+        let Some(client) = engine.netd.client.lock().await.clone() else {
+            continue;
+        };
+        if let Err(error) = forget(&client, &id, &endpoints).await {
             tracing::warn!(container = id, error = %chain(&error), "netd still knows a container that has ended");
         }
-    }));
+    }
+}
+
+/// Waits until what containers have left is theirs no more: the same names and ports may be taken again.
+async fn settled(engine: &Engine) {
+    let (sender, receiver) = oneshot::channel();
+    if let Some(queue) = engine.netd.leaving.get()
+        && queue.send(Leaving::Done(sender)).is_ok()
+    {
+        drop(receiver.await);
+    }
 }
 
 /// Tells netd that a running container is on other networks now; `gone` are those that it has left.
@@ -98,23 +136,17 @@ async fn change(
     gone: &[Endpoint],
 ) -> Result<(), NetworkError> {
     let view = container.view();
-    let asks = names::are_needed(engine, container, &view.endpoints);
     let failed = |error: CallError| NetworkError::step("tell netd about", "a container", error);
-    if !asks && gone.is_empty() {
+    if gone.is_empty() && !names::are_needed(engine, container, &view.endpoints) {
         return Ok(());
     }
     let client = client(engine).await?;
     for change in gone.iter().flat_map(names::changes) {
         client.remove_name(change).await.map_err(failed)?;
     }
-    for endpoint in view
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
-    {
-        for change in names::changes(endpoint) {
-            client.add_name(change).await.map_err(failed)?;
-        }
+    let named = view.endpoints.iter().filter(|endpoint| endpoint.network_name != super::DEFAULT);
+    for change in named.flat_map(names::changes) {
+        client.add_name(change).await.map_err(failed)?;
     }
     client
         .set_container(names::container(engine, container, &view.endpoints))
@@ -183,6 +215,7 @@ pub(crate) async fn go_on(engine: &Arc<Engine>) {
 
 /// Ends netd if no container needs it; it would end by itself, but later.
 pub(crate) async fn rest(engine: &Engine) {
+    settled(engine).await;
     if needing(engine).is_empty()
         && let Some(client) = engine.netd.client.lock().await.take()
     {

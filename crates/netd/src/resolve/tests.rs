@@ -265,7 +265,7 @@ fn many_addresses_need_tcp() {
 proptest! {
     /// Whatever a client sends, the answer fits its transport.
     #[test]
-    fn answers_fit(packet in prop::collection::vec(any::<u8>(), 12..300), edns in any::<u16>(), pick in 0..5usize) {
+    fn nw_08_answers_fit(packet in prop::collection::vec(any::<u8>(), 12..300), edns in any::<u16>(), pick in 0..5usize) {
         let networks = networks();
         let directory = Directory::new(container(&["a", "b"]));
         let names = ["alias", "web", "2.0.0.10.in-addr.arpa", "six", "other"];

@@ -188,7 +188,7 @@ fn only_its_own_reply_is_one() {
 
 proptest! {
     #[test]
-    fn no_packet_panics(mut packet in prop::collection::vec(any::<u8>(), 0..600), tame in any::<bool>()) {
+    fn nw_08_no_packet_panics(mut packet in prop::collection::vec(any::<u8>(), 0..600), tame in any::<bool>()) {
         if tame && packet.len() > HEADER {
             packet[2..HEADER].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 1]);
         }

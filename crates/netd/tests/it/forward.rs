@@ -173,7 +173,7 @@ fn for_distinct<T: Ord + std::fmt::Debug>(values: &mut Vec<T>) {
 
 /// NW-02, CVE-2024-29018: not one packet of a container that may not leave.
 #[tokio::test]
-async fn an_internal_network_asks_nobody() {
+async fn nw_02_an_internal_network_asks_nobody() {
     let world = World::new().await;
     let one = world.known_container(1).await;
     let on_host = Upstream::start(&world.machine, "127.0.0.53:53", |query, _| {

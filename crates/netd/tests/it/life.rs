@@ -42,7 +42,7 @@ async fn until(client: &Client, wanted: impl Fn(&State) -> bool) -> State {
 
 /// F-30: netd is killed while a thousand queries a second are asked.
 #[tokio::test]
-async fn a_killed_netd_is_back_within_a_second() {
+async fn f_30_a_killed_netd_is_back_within_a_second() {
     let world = World::new().await;
     let one = world.known_container(1).await;
     let ends = Arc::new(AtomicBool::new(false));
@@ -144,6 +144,52 @@ async fn sockets_end_with_their_container() {
     assert!(again.ask("web", A).is("10.0.0.2"));
 }
 
+/// What root with CAP_NET_ADMIN in a container can do to sockets in its namespace.
+#[tokio::test]
+async fn destroyed_sockets_cost_nobody_anything() {
+    let world = World::new().await;
+    let one = world.known_container(1).await;
+    assert!(one.ask_by_tcp("web", A).is("10.0.0.2"));
+    for kind in ["-t", "-u"] {
+        let killed = one.inside(|| {
+            let mut ss = Command::new("ss");
+            ss.args(["-K", "-n", "-a", kind, "src", "127.0.0.11"]).output()
+        });
+        let killed = killed.unwrap();
+        assert!(
+            String::from_utf8_lossy(&killed.stdout).contains("127.0.0.11"),
+            "{killed:?}"
+        );
+    }
+    // A socket that fails for ever would keep it busy: it uses no processor time while nothing is asked.
+    let ticks = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", world.client.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let begin = Instant::now();
+    while one
+        .inside(|| std::net::TcpStream::connect_timeout(&RESOLVER, PATIENCE))
+        .is_err()
+    {
+        assert!(begin.elapsed() < PATIENCE, "it listens no more");
+    }
+    assert!(one.ask_by_tcp("web", A).is("10.0.0.2"));
+    let asker = one.udp("127.0.0.1:0");
+    asker.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let mut packet = [0; 512];
+    loop {
+        asker.send_to(&query("web", A), RESOLVER).unwrap();
+        if asker.recv(&mut packet).is_ok() {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "no answer by UDP");
+    }
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks() - before < 20, "it is busy");
+}
+
 #[tokio::test]
 async fn a_new_daemon_tells_everything() {
     let world = World::new().await;
@@ -212,6 +258,11 @@ async fn a_daemon_finds_its_netd_again() {
         let own = ["socket:", "anon_inode:[eventpoll]", "/dev/null", "net:["];
         assert!(own.iter().any(|own| link.starts_with(own)), "{link}");
     }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", third.pid())).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    // CAP_DAC_READ_SEARCH, NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN (capabilities(7)).
+    let kept = format!("CapEff:\t{:016x}", 1 << 2 | 1 << 10 | 1 << 12 | 1 << 19 | 1 << 21);
+    assert!(status.contains(&kept), "{status}");
     third.quit().await.unwrap();
     third.closed().await;
 }
@@ -336,6 +387,7 @@ fn a_netd_that_is_of_no_use_ends() {
     runtime.block_on(set).unwrap();
     // One that still knows of containers waits longer, but not when nobody could find it.
     std::fs::remove_file(&lost).unwrap();
+    let _another = listener(&lost);
     drop(client);
     drop(runtime);
     thread.join().unwrap().unwrap();

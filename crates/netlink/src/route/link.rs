@@ -35,6 +35,7 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 /// `IFF_UP`.
 const UP: u32 = 1;
@@ -93,6 +94,8 @@ pub enum LinkKind<'a> {
         parent: u32,
         /// At which layer.
         mode: IpvlanMode,
+        /// Who may talk to whom.
+        isolation: IpvlanIsolation,
     },
     /// One virtual network of a trunk (802.1Q).
     Vlan {
@@ -127,6 +130,17 @@ pub enum IpvlanMode {
     L3 = 1,
     /// As a router whose traffic passes the host's packet filter.
     L3s = 2,
+}
+
+/// Who on an ipvlan may talk to whom (`IPVLAN_F_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpvlanIsolation {
+    /// Everybody on the same parent.
+    Bridge = 0,
+    /// Nobody on this machine.
+    Private = 1,
+    /// Only by way of the switch outside.
+    Vepa = 2,
 }
 
 /// What is to be changed about a link; what is `None` stays.
@@ -366,8 +380,10 @@ fn data(message: &mut Message, kind: &LinkKind<'_>) {
         LinkKind::Macvlan { mode, .. } => {
             message.u32(IFLA_MACVLAN_MODE, *mode as u32);
         }
-        LinkKind::Ipvlan { mode, .. } => {
-            message.u16(IFLA_IPVLAN_MODE, *mode as u16);
+        LinkKind::Ipvlan { mode, isolation, .. } => {
+            message
+                .u16(IFLA_IPVLAN_MODE, *mode as u16)
+                .u16(IFLA_IPVLAN_FLAGS, *isolation as u16);
         }
         LinkKind::Vlan { id, .. } => {
             message.u16(IFLA_VLAN_ID, *id);
@@ -408,5 +424,38 @@ fn statistics(bytes: &[u8]) -> Statistics {
         send_errors: counter(5),
         receive_dropped: counter(6),
         send_dropped: counter(7),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by hand from linux/if_link.h: not every kernel has ipvlan.
+    #[test]
+    fn an_ipvlan_is_described_as_the_kernel_reads_it() {
+        let link = NewLink {
+            name: "x",
+            kind: LinkKind::Ipvlan {
+                parent: 5,
+                mode: IpvlanMode::L3,
+                isolation: IpvlanIsolation::Private,
+            },
+            settings: LinkChange::default(),
+        };
+        let mut bytes = Vec::new();
+        add_link(&link).append_to(&mut bytes, 1, true);
+        let attributes = [
+            &[6, 0, 3, 0, b'x', 0, 0, 0][..],
+            &[8, 0, 5, 0, 5, 0, 0, 0],
+            &[36, 0, 18, 0x80],
+            &[11, 0, 1, 0, b'i', b'p', b'v', b'l', b'a', b'n', 0, 0],
+            &[20, 0, 2, 0x80],
+            &[6, 0, 1, 0, 1, 0, 0, 0],
+            &[6, 0, 2, 0, 1, 0, 0, 0],
+        ];
+        if cfg!(target_endian = "little") {
+            assert_eq!(bytes[32..], attributes.concat());
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! The container's end: what is set inside its network namespace.
 
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
 
 use netlink::route::{Address, Route, Target, add_address, add_route, change_link};
 use netlink::{Message, NetlinkError, Socket};
 use sys::netlink::Family;
 
 use super::parameter::Parameter;
-use super::{EndpointError, Settings, up};
+use super::{EndpointError, Inside, Settings, up};
 
 /// An interface in the container's namespace.
 #[derive(Debug)]
@@ -19,13 +18,10 @@ pub(super) struct Interface<'a> {
 
 impl<'a> Interface<'a> {
     /// Sets the parameters and opens a socket, both of which can be done only in the namespace itself.
-    pub(super) fn enter(
-        container: BorrowedFd<'_>,
-        settings: &'a Settings,
-        parameters: &[Parameter],
-    ) -> Result<Self, EndpointError> {
-        let inside = sys::namespace::visit_network(container, || {
-            parameters.iter().try_for_each(Parameter::set)?;
+    pub(super) fn enter(inside: &Inside<'a>) -> Result<Self, EndpointError> {
+        let settings = inside.settings;
+        let inside = sys::namespace::visit_network(inside.namespace, || {
+            inside.parameters.iter().try_for_each(Parameter::set)?;
             Socket::open(Family::Route).map_err(|source| failed(settings, source))
         });
         let inside = inside.map_err(EndpointError::Namespace)??;

@@ -1,13 +1,17 @@
 //! Endpoints: where a container is plugged into a network.
 //!
-//! A cable of two ends: one is a port of the bridge, the other an interface in the container's network namespace. It is
-//! made with its other end in place, so nothing is ever moved or renamed. It goes away with the namespace; only leaving a
-//! network while the container runs removes it.
-//!
-//! The host's end comes up last, when everything inside is set: as long as it is down nothing comes in.
+//! * [`cable`]: two ends, of which one is a port of the bridge, the other an interface in the container's network
+//!   namespace. It is made with its other end in place, so nothing is ever moved or renamed. It goes away with the
+//!   namespace; only leaving a network while the container runs removes it. The host's end comes up last, when everything
+//!   inside is set: as long as it is down nothing comes in.
+//! * [`shared`]: more addresses on a link of the host, made inside the namespace.
+//! * [`lent`]: a link of the host itself, moved in and given back.
 
+mod cable;
 mod interface;
+mod lent;
 mod parameter;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,14 +19,13 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use base::error::{Kind, Kinded};
-use netlink::route::{
-    BridgePort, LinkChange, LinkKind, MacAddress, NewLink, Target, add_link, change_bridge_port, change_link,
-    remove_link,
-};
-use netlink::{Message, NetlinkError, Socket};
+use netlink::route::{LinkChange, MacAddress, Target, remove_link};
+use netlink::{NetlinkError, Socket};
 use rustix::io::Errno;
+use sys::netlink::Family;
 
-use interface::Interface;
+pub use lent::{Lent, give_back};
+use parameter::Parameter;
 
 /// An endpoint to be.
 #[derive(Clone, Debug)]
@@ -58,6 +61,27 @@ pub enum Attach {
         /// Whether it may talk to other containers of its network.
         talking: bool,
     },
+    /// More hardware addresses on a link of the host.
+    Macvlan {
+        /// The link.
+        parent: String,
+        /// `bridge`, `private`, `vepa` or `passthru`.
+        mode: String,
+    },
+    /// More protocol addresses on a link of the host, with its hardware address.
+    Ipvlan {
+        /// The link.
+        parent: String,
+        /// `l2`, `l3` or `l3s`.
+        mode: String,
+        /// `bridge`, `private` or `vepa`.
+        flag: String,
+    },
+    /// A link of the host, which has it no more as long as the container runs.
+    Phys {
+        /// The link.
+        link: String,
+    },
 }
 
 /// A route of a container.
@@ -87,6 +111,28 @@ pub enum EndpointError {
         bridge: String,
         /// Why.
         source: NetlinkError,
+    },
+    /// A link of the host is not there, or cannot be used.
+    #[error("use link \"{link}\" of the host")]
+    Parent {
+        /// The link.
+        link: String,
+        /// Why.
+        source: NetlinkError,
+    },
+    /// The kernel does not know the kind of link that a driver makes.
+    #[error("the kernel has no {driver} links")]
+    NoDriver {
+        /// The driver.
+        driver: &'static str,
+    },
+    /// A driver has no such mode.
+    #[error("{driver} has no mode \"{mode}\"")]
+    Mode {
+        /// The driver.
+        driver: &'static str,
+        /// What was given.
+        mode: String,
     },
     /// The bridge has as many ports as it can have.
     #[error("bridge \"{bridge}\" has no port left: the kernel gives it 1,023")]
@@ -127,13 +173,15 @@ impl EndpointError {
     /// Returns the errno with which the kernel refused, if it did.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            Self::Host { source, .. } | Self::Bridge { source, .. } | Self::Container { source, .. } => {
-                source.errno()
-            }
+            Self::Host { source, .. }
+            | Self::Bridge { source, .. }
+            | Self::Parent { source, .. }
+            | Self::Container { source, .. } => source.errno(),
             Self::Namespace(error) => Some(error.errno()),
             Self::Parameter { source, .. } => Errno::from_io_error(source),
             Self::Full { .. } => Some(Errno::XFULL),
-            Self::NotAParameter { .. } => Some(Errno::INVAL),
+            Self::NotAParameter { .. } | Self::Mode { .. } => Some(Errno::INVAL),
+            Self::NoDriver { .. } => Some(Errno::OPNOTSUPP),
         }
     }
 }
@@ -141,93 +189,86 @@ impl EndpointError {
 impl Kinded for EndpointError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Host { source, .. } | Self::Bridge { source, .. } | Self::Container { source, .. } => {
-                source.kind()
-            }
+            Self::Host { source, .. }
+            | Self::Bridge { source, .. }
+            | Self::Parent { source, .. }
+            | Self::Container { source, .. } => source.kind(),
             Self::Full { .. } => Kind::Conflict,
             Self::Namespace(error) => base::error::kind_of_io(&error.errno().into()),
-            Self::NotAParameter { .. } => Kind::Invalid,
+            Self::NotAParameter { .. } | Self::Mode { .. } => Kind::Invalid,
+            Self::NoDriver { .. } => Kind::Unsupported,
             Self::Parameter { source, .. } => base::error::kind_of_io(source),
         }
     }
 }
 
 /// Plugs the container whose network namespace is `container` into a network. `host` is a socket of the caller's own
-/// namespace, where the bridge is. What was done before a failure is undone.
+/// namespace, where bridges and links of the host are. What was done before a failure is undone.
 ///
 /// A cable of an earlier run of the container, whose namespace the kernel has not taken down yet, is removed. An interface
-/// of that name in the container is an error.
-pub fn join(host: &mut Socket, container: BorrowedFd<'_>, settings: &Settings) -> Result<(), EndpointError> {
+/// of that name in the container is an error. Returns what must be given back when the container ends.
+pub fn join(
+    host: &mut Socket,
+    container: BorrowedFd<'_>,
+    settings: &Settings,
+) -> Result<Option<Lent>, EndpointError> {
     let parameters = parameter::plan(settings)?;
-    let Attach::Bridge {
-        bridge,
-        port,
-        talking,
-    } = &settings.attach;
-    let bridge_index = find_bridge(host, bridge)?;
-    let cable = [cable(settings, port, bridge_index, container)];
-    let mut made = host.request(&cable);
-    if made.as_ref().is_err_and(NetlinkError::is_present) {
-        leave(host, port)?;
-        made = host.request(&cable);
+    let inside = Inside {
+        namespace: container,
+        settings,
+        parameters: &parameters,
+    };
+    match &settings.attach {
+        Attach::Bridge {
+            bridge,
+            port,
+            talking,
+        } => cable::join(host, &inside, bridge, port, *talking).map(|()| None),
+        Attach::Macvlan { .. } | Attach::Ipvlan { .. } => shared::join(host, &inside).map(|()| None),
+        Attach::Phys { link } => lent::join(host, &inside, link).map(Some),
     }
-    made.map_err(|source| refused(bridge, port, source))?;
-    let joined = Interface::enter(container, settings, &parameters)
-        .and_then(|mut interface| interface.set_up())
-        .and_then(|()| {
-            let up = up();
-            host.request(&[change_bridge_port(Target::Name(port), &treated(*talking), &up)])
-                .map_err(|source| refused(bridge, port, source))
-        });
-    if joined.is_err() {
-        // The first error is the one to tell.
-        drop(host.request(&[remove_link(Target::Name(port))]));
-    }
-    joined
 }
 
-/// As [`join`], for a namespace that was kept from an earlier run: a cable that is there stays, with what the container
-/// has made of its end; what is missing of the settings is added. Returns whether a cable had to be made.
+/// As [`join`], for a namespace that was kept from an earlier run: what is there stays, with what the container has made of
+/// it; what is missing of the settings is added.
 pub fn restore(
     host: &mut Socket,
     container: BorrowedFd<'_>,
     settings: &Settings,
-) -> Result<bool, EndpointError> {
+) -> Result<Restored, EndpointError> {
     let parameters = parameter::plan(settings)?;
-    let Attach::Bridge {
-        bridge,
-        port,
-        talking,
-    } = &settings.attach;
-    let bridge_index = find_bridge(host, bridge)?;
-    let failed = |source| refused(bridge, port, source);
-    let ends = match host.link(Target::Name(port)) {
-        Ok(end) => end.parent,
-        Err(error) if error.is_absent() => None,
-        Err(error) => return Err(failed(error)),
+    let inside = Inside {
+        namespace: container,
+        settings,
+        parameters: &parameters,
     };
-    let mut interface = Interface::enter(container, settings, &[])?;
-    if ends.is_none() || interface.index()? != ends {
-        drop(interface);
-        return join(host, container, settings).map(|()| true);
+    let is_there = match &settings.attach {
+        Attach::Bridge {
+            bridge,
+            port,
+            talking,
+        } => cable::restore(host, &inside, bridge, port, *talking)?,
+        Attach::Macvlan { .. } | Attach::Ipvlan { .. } => shared::restore(&inside)?,
+        // It is given back at the end of each run.
+        Attach::Phys { .. } => false,
+    };
+    if is_there {
+        return Ok(Restored::WasThere);
     }
-    interface = Interface::enter(container, settings, &parameters)?;
-    interface.complete()?;
-    // The bridge may be a new one.
-    let plugged = LinkChange {
-        master: Some(bridge_index),
-        ..LinkChange::default()
-    };
-    host.request(&[
-        change_link(Target::Name(port), &plugged),
-        change_bridge_port(Target::Name(port), &treated(*talking), &up()),
-    ])
-    .map_err(failed)?;
-    Ok(false)
+    join(host, container, settings).map(Restored::Joined)
 }
 
-/// Plugs a container out; one that is not plugged in stays so. It waits for the kernel: a container that has ended needs
-/// it not.
+/// What [`restore`] found.
+#[derive(Debug)]
+pub enum Restored {
+    /// The interface; it is as it was.
+    WasThere,
+    /// Nothing, so the container was plugged in.
+    Joined(Option<Lent>),
+}
+
+/// Plugs a container out of a bridge; one that is not plugged in stays so. It waits for the kernel: a container that has
+/// ended needs it not.
 pub fn leave(host: &mut Socket, port: &str) -> Result<(), EndpointError> {
     match host.request(&[remove_link(Target::Name(port))]) {
         Err(source) if !source.is_absent() => Err(EndpointError::Host {
@@ -238,57 +279,26 @@ pub fn leave(host: &mut Socket, port: &str) -> Result<(), EndpointError> {
     }
 }
 
-fn find_bridge(host: &mut Socket, bridge: &str) -> Result<u32, EndpointError> {
-    let found = host.link(Target::Name(bridge));
-    found
-        .map(|link| link.index)
-        .map_err(|source| EndpointError::Bridge {
-            bridge: bridge.to_owned(),
-            source,
-        })
-}
-
-fn refused(bridge: &str, port: &str, source: NetlinkError) -> EndpointError {
-    if source.errno() == Some(Errno::XFULL) {
-        return EndpointError::Full {
-            bridge: bridge.to_owned(),
-        };
-    }
-    EndpointError::Host {
-        port: port.to_owned(),
+/// Removes an interface inside of a container, which is how one leaves what is no bridge; one that is not there stays so.
+pub fn remove(container: BorrowedFd<'_>, interface: &str) -> Result<(), EndpointError> {
+    let failed = |source| EndpointError::Container {
+        interface: interface.to_owned(),
         source,
-    }
-}
-
-fn cable(settings: &Settings, port: &str, bridge: u32, container: BorrowedFd<'_>) -> Message {
-    let peer = NewLink {
-        name: &settings.interface,
-        kind: LinkKind::Ifb,
-        settings: LinkChange {
-            mac: settings.mac,
-            mtu: settings.mtu,
-            namespace: Some(container),
-            ..LinkChange::default()
-        },
     };
-    add_link(&NewLink {
-        name: port,
-        kind: LinkKind::Veth { peer: Box::new(peer) },
-        settings: LinkChange {
-            mtu: settings.mtu,
-            master: Some(bridge),
-            ..LinkChange::default()
-        },
-    })
+    let inside = sys::namespace::visit_network(container, || Socket::open(Family::Route));
+    let mut inside = inside.map_err(EndpointError::Namespace)?.map_err(failed)?;
+    match inside.request(&[remove_link(Target::Name(interface))]) {
+        Err(source) if !source.is_absent() => Err(failed(source)),
+        _ => Ok(()),
+    }
 }
 
-fn treated(talking: bool) -> BridgePort {
-    BridgePort {
-        hairpin: talking,
-        isolated: !talking,
-        learning: true,
-        flood: true,
-    }
+/// What every way of joining needs of the container.
+#[derive(Clone, Copy, Debug)]
+struct Inside<'a> {
+    namespace: BorrowedFd<'a>,
+    settings: &'a Settings,
+    parameters: &'a [Parameter],
 }
 
 fn up() -> LinkChange<'static> {

@@ -39,7 +39,7 @@ fn plan_one(interface: &str, name: &str, value: &str, is_optional: bool) -> Resu
         name: name.to_owned(),
     };
     let parts: Vec<&str> = name.split('.').collect();
-    let &["net", protocol, kind, INTERFACE, leaf] = parts.as_slice() else {
+    let &["net", protocol, kind, place, leaf] = parts.as_slice() else {
         return Err(refuse());
     };
     let is_word = |text: &str| {
@@ -47,6 +47,8 @@ fn plan_one(interface: &str, name: &str, value: &str, is_optional: bool) -> Resu
         !text.is_empty() && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_')
     };
     let is_known = matches!(protocol, "ipv4" | "ipv6" | "mpls") && matches!(kind, "conf" | "neigh");
+    // docker's command line writes options of an endpoint in small letters.
+    let is_known = is_known && place.eq_ignore_ascii_case(INTERFACE);
     // The interface's name becomes part of a path as well. The kernel takes no name with a slash.
     let is_name = !matches!(interface, "" | "." | "..") && !interface.contains(['/', '\0']);
     if !is_known || !is_word(leaf) || !is_name || value.contains(['\n', '\0']) {
@@ -97,6 +99,10 @@ mod tests {
         assert_eq!(
             path("net.ipv6.neigh.IFNAME.retrans_time_ms", "500").as_deref(),
             Some("/proc/sys/net/ipv6/neigh/eth0.7/retrans_time_ms")
+        );
+        assert_eq!(
+            path("net.ipv4.conf.ifname.forwarding", "1"),
+            path("net.ipv4.conf.IFNAME.forwarding", "1")
         );
         for (name, value) in [
             ("net.ipv4.conf.eth0.forwarding", "1"),

@@ -58,6 +58,7 @@ fn endpoint() -> SandboxEndpoint {
         gateways: vec![GATEWAY.into()],
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     }
 }
 
@@ -315,6 +316,74 @@ async fn a_kept_namespace_keeps_its_cable() {
     host::until("the cable has gone", || ports().is_empty()).await;
 }
 
+#[tokio::test]
+async fn a_link_of_the_host_comes_back_when_the_container_ends() {
+    use netlink::route::{LinkChange, LinkKind, NewLink, add_link, change_link};
+    let host = networked_host().await;
+    let peer = NewLink {
+        name: "far",
+        kind: LinkKind::Ifb,
+        settings: LinkChange::default(),
+    };
+    let wire = NewLink {
+        name: "wire",
+        kind: LinkKind::Veth { peer: Box::new(peer) },
+        settings: LinkChange::default(),
+    };
+    let up = LinkChange {
+        up: Some(true),
+        ..LinkChange::default()
+    };
+    let far = change_link(Target::Name("far"), &up);
+    routes().request(&[add_link(&wire), far]).unwrap();
+    let mut task = plugged(&host, "busybox ip -o -4 addr show eth0; exit 5");
+    task.network.as_mut().unwrap().endpoints[0].attach = Attach::Phys {
+        link: "wire".to_owned(),
+    };
+    task.restart = RestartPolicy::OnFailure { maximum: 1 };
+    let (_shim, mut events, _) = host::start(&host, task, Vec::new()).await;
+    assert_eq!(host::exited(&mut events).await.restart_count, 1);
+    assert_eq!(host.logged().matches("10.70.0.2/24").count(), 2);
+    assert_eq!(routes().link(Target::Name("wire")).unwrap().mtu, 1500);
+}
+
+#[tokio::test]
+async fn rates_are_limited_from_the_first_packet_and_leave_nothing() {
+    let host = networked_host().await;
+    let before = routes().links().unwrap().len();
+    // 128 KiB pass at once, the other 256 KiB in two seconds.
+    let listener = std::net::TcpListener::bind((GATEWAY, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let script = format!("dd if=/dev/zero bs=1024 count=384 2>/dev/null | busybox nc 10.70.0.1 {port}");
+    let mut task = plugged(&host, &script);
+    task.network.as_mut().unwrap().endpoints[0].rates.sent = Some(128 << 10);
+    let receiving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let began = std::time::Instant::now();
+        let bytes = std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        (bytes, began.elapsed())
+    });
+    run(&host, task).await;
+    let (bytes, time) = receiving.join().unwrap();
+    assert_eq!(bytes, 384 << 10);
+    assert!(time > Duration::from_millis(1500), "{time:?}");
+    host::until("everything has gone", || {
+        routes().links().unwrap().len() == before
+    })
+    .await;
+
+    let mut task = plugged(&host, "true");
+    let endpoint = &mut task.network.as_mut().unwrap().endpoints[0];
+    endpoint.rates.sent = Some(1 << 20);
+    endpoint.attach = Attach::Phys {
+        link: BRIDGE.to_owned(),
+    };
+    host.write_document(&task);
+    let error = host.new_shim().await.start(task, Vec::new(), None, 0).await;
+    drop(error.unwrap_err());
+    assert_eq!(routes().links().unwrap().len(), before);
+}
+
 /// Takes what one shim hands over: the message, the sockets for UDP and TCP, and a pidfd of PID 1.
 fn take_sockets(listener: &OwnedFd) -> (String, UdpSocket, OwnedFd, OwnedFd) {
     let connection = rustix::net::accept(listener).unwrap();
@@ -401,4 +470,62 @@ async fn the_name_server_gets_sockets_in_the_containers_namespace() {
     assert_eq!(ports().len(), 1);
     drop((udp, tcp));
     host::until("the cable has gone", || ports().is_empty()).await;
+}
+
+#[tokio::test]
+#[ignore = "prints figures, asserts nothing"]
+#[expect(clippy::print_stdout, reason = "the figures are what this test is for")]
+async fn how_much_longer_a_plugged_start_takes() {
+    const TIMES: usize = 200;
+    let host = networked_host().await;
+    let server = host.directory.join("netd.sock");
+    let listener = listen(&server);
+    let mut starts = [Vec::new(), Vec::new(), Vec::new()];
+    let mut memory = [0, 0, 0];
+    for number in 0..TIMES {
+        for (kind, starts) in starts.iter_mut().enumerate() {
+            let mut task = plugged(&host, "");
+            own_user_namespace(&host, &mut task);
+            let process = task.spec.process_mut().as_mut().unwrap();
+            process.set_args(Some(vec!["/bin/sleep".to_owned(), "1000".to_owned()]));
+            match (kind, &mut task.network) {
+                (1 | 2, Some(sandbox)) => {
+                    sandbox.endpoints[0].attach = Attach::Bridge {
+                        bridge: BRIDGE.to_owned(),
+                        // Not the one before: that may not be gone yet.
+                        port: format!("bv{number}-{kind}"),
+                        talking: true,
+                    };
+                    sandbox.resolver = (kind == 2).then(|| server.clone());
+                }
+                (_, network) => *network = None,
+            }
+            let shim = host.new_shim().await;
+            shim.state().await.unwrap_err();
+            let mut events = shim.subscribe().await.unwrap();
+            let began = std::time::Instant::now();
+            let started = shim.start(task, Vec::new(), None, 0).await.unwrap();
+            starts.push(began.elapsed());
+            shim.state().await.unwrap();
+            memory[kind] = host::private_memory(shim.shim_pid().unwrap());
+            if kind == 2 {
+                drop(take_sockets(&listener));
+            }
+            host::kill(started.pid);
+            host::exited(&mut events).await;
+            shim.release().await.unwrap();
+        }
+    }
+    for ((name, starts), memory) in ["none", "bridge", "bridge and resolver"]
+        .iter()
+        .zip(&mut starts)
+        .zip(memory)
+    {
+        starts.sort();
+        println!(
+            "{name}: median {:?}, best {:?}; a shim has {memory} KiB",
+            starts[TIMES / 2],
+            starts[0]
+        );
+    }
 }
