@@ -105,7 +105,7 @@ async fn take_back(engine: Weak<Engine>, mut queue: mpsc::UnboundedReceiver<Leav
         let (id, endpoints) = match leaving {
             Leaving::Container(id, endpoints) => (id, endpoints),
             Leaving::Done(reply) => {
-                drop(reply.send(()));
+                reply.send(()).ok();
                 continue;
             }
         };
@@ -144,7 +144,10 @@ async fn change(
     for change in gone.iter().flat_map(names::changes) {
         client.remove_name(change).await.map_err(failed)?;
     }
-    let named = view.endpoints.iter().filter(|endpoint| endpoint.network_name != super::DEFAULT);
+    let named = view
+        .endpoints
+        .iter()
+        .filter(|endpoint| endpoint.network_name != super::DEFAULT);
     for change in named.flat_map(names::changes) {
         client.add_name(change).await.map_err(failed)?;
     }
