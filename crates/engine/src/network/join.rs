@@ -254,7 +254,19 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     if view.endpoints.is_empty() {
         return Ok(());
     }
-    attach_endpoints(engine, &view.endpoints, &view.publications)
+    attach_endpoints(engine, &view.endpoints, &view.publications)?;
+    for endpoint in view.endpoints.iter() {
+        let record = {
+            let table = engine.networks.table();
+            table
+                .get(&endpoint.network)
+                .map(|network| Arc::clone(&network.record))
+        };
+        if let Some(record) = record {
+            tell(engine, "connect", &record, Some(container.id.as_str()));
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn attach_endpoints(
