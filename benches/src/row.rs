@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::table::Table;
 
+pub mod dns;
 pub mod exec;
 pub mod many;
 pub mod memory;
@@ -47,4 +48,5 @@ pub const ROWS: &[(&str, Row)] = &[
     ("registry", registry::measure),
     ("pull", pull::measure),
     ("push", push::measure),
+    ("dns", dns::measure),
 ];

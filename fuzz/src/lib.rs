@@ -1,12 +1,14 @@
 //! One function for each target: it takes any bytes, and panics when something is wrong.
 
 mod archives;
+mod dns;
 mod documents;
 mod place;
 mod registries;
 mod rest;
 
 pub use archives::{load, pax, tar_read, tar_unpack, whiteouts};
+pub use dns::dns;
 pub use documents::{documents, names, policy, signatures};
 pub use registries::registry_headers;
 pub use rest::{log, mountinfo, runtime_document, seccomp, users};
@@ -30,5 +32,6 @@ pub const TARGETS: &[Target] = &[
     ("mountinfo", mountinfo),
     ("seccomp", seccomp),
     ("log", log),
+    ("dns", dns),
     ("registry_headers", registry_headers),
 ];

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::command::{self, Output};
+use crate::lab::Host;
 use crate::place::Place;
 use crate::{http, image, residue, wait};
 
@@ -19,6 +20,8 @@ pub struct Start {
     pub arguments: Vec<String>,
     /// More environment.
     pub environment: Vec<(String, String)>,
+    /// The host that it runs on; `None`: the test's own, where the daemon has no networks.
+    pub host: Option<Host>,
 }
 
 /// A running (or killed, or stopped) daemon and everything it made. [`Daemon::finish`] ends a test; dropping it
@@ -64,14 +67,11 @@ impl Daemon {
             .context("open the daemon's log")?;
         let start = Instant::now();
         let mut command = self.daemon_command()?;
-        self.process = Some(
-            command
-                .stdin(Stdio::null())
-                .stdout(log.try_clone()?)
-                .stderr(log)
-                .spawn()
-                .context("start the daemon")?,
-        );
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(match &self.start.host {
+            None => command.spawn().context("start the daemon")?,
+            Some(host) => host.spawn(&mut command)?,
+        });
         let socket = self.place.socket();
         let answered = wait::until("the daemon's first answer", Duration::from_secs(20), || {
             if let Some(status) = self.process.as_mut().map(Child::try_wait).transpose()?.flatten() {
@@ -101,6 +101,9 @@ impl Daemon {
             .args(&self.start.arguments)
             .envs(self.start.environment.iter().map(|(name, value)| (name, value)))
             .env("BERTH_TEST_PLACE", self.place.directory());
+        if self.start.host.is_none() {
+            command.args(["--bridge", "none"]);
+        }
         Ok(command)
     }
 

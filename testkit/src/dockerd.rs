@@ -1,5 +1,5 @@
-//! Another engine to compare with: a `dockerd` of the machine's package, on its own directories and socket, without
-//! networks and without touching the host's firewall.
+//! Another engine to compare with: a `dockerd` of the machine's package, on its own directories and socket,
+//! without touching the host's networks and firewall.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::command::{self, Output};
+use crate::lab::Host;
 use crate::place::Place;
 use crate::{binary, http, residue, wait};
 
@@ -21,6 +22,16 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts one; `None` when the machine has no `dockerd`.
     pub fn start() -> Result<Option<Self>> {
+        Self::launch(None)
+    }
+
+    /// Starts one on a host of the test's own, with its networks and its rules in that host's firewall; `None` when the
+    /// machine has no `dockerd`.
+    pub fn start_on(host: &Host) -> Result<Option<Self>> {
+        Self::launch(Some(host))
+    }
+
+    fn launch(host: Option<&Host>) -> Result<Option<Self>> {
         let Some(program) = binary::find("dockerd") else {
             return Ok(None);
         };
@@ -29,7 +40,8 @@ impl Dockerd {
             .create(true)
             .append(true)
             .open(place.log())?;
-        let process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg("--host")
             .arg(place.host())
             .arg("--data-root")
@@ -38,21 +50,25 @@ impl Dockerd {
             .arg(place.exec_root())
             .arg("--pidfile")
             .arg(place.directory().join("daemon.pid"))
-            .args([
-                "--bridge=none",
-                "--iptables=false",
-                "--ip6tables=false",
-                "--ip-forward=false",
-            ])
             .arg("--cgroup-parent")
             .arg(place.cgroup_parent())
             .env("BERTH_TEST_PLACE", place.directory())
             .env("HOME", place.directory())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("start dockerd")?;
+            .stderr(log);
+        let process = match host {
+            Some(host) => host.spawn(&mut command)?,
+            None => command
+                .args([
+                    "--bridge=none",
+                    "--iptables=false",
+                    "--ip6tables=false",
+                    "--ip-forward=false",
+                ])
+                .spawn()
+                .context("start dockerd")?,
+        };
         let mut dockerd = Self { place, process };
         let socket = dockerd.place.socket();
         wait::until("dockerd's first answer", Duration::from_secs(60), || {

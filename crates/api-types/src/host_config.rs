@@ -126,6 +126,12 @@ wire! {
         /// joined again by its next start.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub berth_keep_namespaces: bool,
+        /// Berth only: how much the container may receive, in bits per second; 0 is without limit.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_rate_in: i64,
+        /// Berth only: how much the container may send, in bits per second; 0 is without limit.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_rate_out: i64,
     }
 
     /// A log driver and its options.
@@ -221,5 +227,11 @@ wire! {
         /// Berth's own: another size of `/dev/shm`.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub shm_size: i64,
+        /// Berth's own: how much the container may receive, in bits per second; -1 is without limit.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_rate_in: i64,
+        /// Berth's own: how much the container may send, in bits per second; -1 is without limit.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_rate_out: i64,
     }
 }

@@ -1,4 +1,4 @@
-//! What containers show of networks, and the list of networks.
+//! Networks, and what containers show of them.
 #![expect(missing_docs, reason = "Docker's API reference documents its own fields")]
 
 use std::collections::BTreeMap;
@@ -93,6 +93,7 @@ wire! {
         pub name: String,
         pub id: String,
         pub created: String,
+        /// `local`, `swarm` or `global`.
         pub scope: String,
         pub driver: String,
         #[serde(rename = "EnableIPv4")]
@@ -106,18 +107,124 @@ wire! {
         pub ingress: bool,
         pub config_from: ConfigReference,
         pub config_only: bool,
-        pub containers: BTreeMap<String, Value>,
+        /// Running containers by id; only when one network is inspected.
+        pub containers: BTreeMap<String, EndpointResource>,
         pub options: BTreeMap<String, String>,
         pub labels: BTreeMap<String, String>,
+        /// Nodes of an overlay network.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub peers: Vec<Value>,
+        /// Services of a swarm.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub services: BTreeMap<String, Value>,
     }
 
+    /// How a network gives out addresses.
     pub struct Ipam {
         pub driver: String,
         pub options: Option<BTreeMap<String, String>>,
-        pub config: Option<Vec<Value>>,
+        pub config: Option<Vec<IpamConfig>>,
     }
 
+    /// One range of addresses; in CIDR notation where a field is a range.
+    pub struct IpamConfig {
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub subnet: String,
+        #[serde(rename = "IPRange", skip_serializing_if = "crate::lenient::is_empty")]
+        pub ip_range: String,
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub gateway: String,
+        /// Names and addresses that are given to no container.
+        #[serde(rename = "AuxiliaryAddresses", skip_serializing_if = "crate::lenient::is_empty")]
+        pub auxiliary_addresses: BTreeMap<String, String>,
+    }
+
+    /// Another network whose configuration is used.
     pub struct ConfigReference {
         pub network: String,
+    }
+
+    /// A container as its network shows it.
+    pub struct EndpointResource {
+        pub name: String,
+        #[serde(rename = "EndpointID")]
+        pub endpoint_id: String,
+        pub mac_address: String,
+        /// With the length of the prefix.
+        #[serde(rename = "IPv4Address")]
+        pub ipv4_address: String,
+        /// With the length of the prefix.
+        #[serde(rename = "IPv6Address")]
+        pub ipv6_address: String,
+    }
+
+    /// The body of `POST /networks/create`.
+    pub struct NetworkCreateRequest {
+        /// Only from clients before API 1.44; names are always unique.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub check_duplicate: bool,
+        pub driver: String,
+        pub scope: String,
+        /// `None`: the daemon's default.
+        #[serde(rename = "EnableIPv4", skip_serializing_if = "crate::lenient::is_empty")]
+        pub enable_ipv4: Option<bool>,
+        /// `None`: the daemon's default.
+        #[serde(rename = "EnableIPv6", skip_serializing_if = "crate::lenient::is_empty")]
+        pub enable_ipv6: Option<bool>,
+        #[serde(rename = "IPAM")]
+        pub ipam: Option<Ipam>,
+        pub internal: bool,
+        pub attachable: bool,
+        pub ingress: bool,
+        pub config_only: bool,
+        pub config_from: Option<ConfigReference>,
+        pub options: BTreeMap<String, String>,
+        pub labels: BTreeMap<String, String>,
+        pub name: String,
+    }
+
+    /// The reply to a create.
+    pub struct NetworkCreateReply {
+        pub id: String,
+        pub warning: String,
+    }
+
+    /// The body of `POST /networks/{id}/connect`.
+    pub struct NetworkConnectRequest {
+        pub container: String,
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub endpoint_config: Option<EndpointSettings>,
+    }
+
+    /// The body of `POST /networks/{id}/disconnect`.
+    pub struct NetworkDisconnectRequest {
+        pub container: String,
+        /// Also when the container cannot be found.
+        pub force: bool,
+    }
+
+    /// The reply to `POST /networks/prune`.
+    pub struct NetworksPruneReply {
+        pub networks_deleted: Option<Vec<String>>,
+    }
+
+    /// The reply to `GET /berth/networks/audit`, Berth's own: what the outside can reach.
+    pub struct NetworkAudit {
+        pub exposures: Vec<Exposure>,
+    }
+
+    /// A port of this machine that leads to a container, or that a process of the machine listens on.
+    pub struct Exposure {
+        pub address: String,
+        /// One port, or the first and last of a range.
+        pub port: String,
+        /// `tcp`, `udp` or `sctp`.
+        pub protocol: String,
+        /// Name of the container; empty: a process of the machine.
+        pub container: String,
+        /// The rules and sockets that let it be reached.
+        pub because: Vec<String>,
+        /// The rule of somebody else that stops it; empty: nothing does.
+        pub blocked_by: String,
     }
 }

@@ -1,4 +1,4 @@
-//! One program with four faces: the command line, the daemon, the OCI runtime and the shim's zygote.
+//! One program with five faces: the command line, the daemon, the OCI runtime, the shim's zygote and netd.
 
 mod daemon;
 mod on_demand;
@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     match program(&arguments) {
         Program::Shim => shim::zygote_main(),
+        Program::Netd => netd::netd_main(&arguments),
         Program::Oci => runtime_cli::main(arguments.into_iter().skip(2)),
         Program::Daemon => daemon::main(&arguments[2..]),
         Program::CommandLine => cli::run(arguments.split_off(1.min(arguments.len())), &on_demand::OnDemand),
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
 #[derive(Debug, PartialEq, Eq)]
 enum Program {
     Shim,
+    Netd,
     Oci,
     Daemon,
     CommandLine,
@@ -35,6 +37,7 @@ fn program(arguments: &[OsString]) -> Program {
     let name = word(0).rsplit('/').next().unwrap_or_default();
     match (name, word(1)) {
         ("berth-shim", _) | (_, "berth-shim") => Program::Shim,
+        ("berth-netd", _) => Program::Netd,
         (_, "oci") => Program::Oci,
         (_, "daemon") => Program::Daemon,
         _ => Program::CommandLine,
@@ -54,6 +57,7 @@ mod tests {
             ("berth oci state x", Program::Oci),
             ("/proc/self/fd/3 berth-shim", Program::Shim),
             ("berth-shim", Program::Shim),
+            ("berth-netd /run/berth/netd.sock /etc/resolv.conf", Program::Netd),
             ("", Program::CommandLine),
         ] {
             let arguments: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();

@@ -21,6 +21,7 @@ mod load;
 mod login;
 mod logout;
 mod logs;
+mod network;
 mod pack;
 mod pause;
 mod port;

@@ -69,6 +69,10 @@ fn main() -> ExitCode {
         ("usage_errors_have_dockers_codes", usage_errors_have_dockers_codes),
         ("lists_in_all_formats", lists_in_all_formats),
         (
+            "networks_are_spoken_of_as_docker_does",
+            networks_are_spoken_of_as_docker_does,
+        ),
+        (
             "inspect_keeps_order_and_takes_templates",
             inspect_keeps_order_and_takes_templates,
         ),
@@ -656,14 +660,11 @@ fn exec_returns_the_exit_code() {
 fn refused_flags_touch_nothing() {
     let fake = Fake::new(|_| error(500, "nothing may be asked"));
     for (arguments, named) in [
-        (&["run", "-p", "80:80", "x"][..], "--publish"),
-        (&["run", "--dns", "1.1.1.1", "x"], "--dns"),
-        (&["run", "--gpus", "all", "x"], "--gpus"),
+        (&["run", "--gpus", "all", "x"][..], "--gpus"),
         (&["run", "--health-cmd", "true", "x"], "--health-cmd"),
-        (&["create", "--network", "mine", "x"], "--network mine"),
         (&["--tls", "ps"], "--tls"),
         (&["build", "."], "build"),
-        (&["network", "ls"], "network ls"),
+        (&["swarm", "join"], "swarm join"),
     ] {
         let output = fake.run(arguments);
         assert_code(&output, 125);
@@ -876,6 +877,120 @@ fn usage_errors_have_dockers_codes() {
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
     }
     assert!(fake.seen.lock().unwrap().is_empty());
+}
+
+/// Requests and output as docker 28.2.2 had them for the same answers.
+fn networks_are_spoken_of_as_docker_does() {
+    let answer = |request: &Request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        match (request.method.as_str(), path) {
+            (_, "/_ping") => json(200, ""),
+            (_, "/networks/create") => json(201, "{\"Id\":\"d00d\",\"Warning\":\"careful\"}"),
+            (_, "/networks/prune") => json(200, "{\"NetworksDeleted\":[\"a\",\"b\"]}"),
+            (_, "/containers/prune") => json(200, "{\"ContainersDeleted\":[\"c1\"],\"SpaceReclaimed\":5}"),
+            (_, "/images/prune") => json(
+                200,
+                "{\"ImagesDeleted\":[{\"Untagged\":\"u\"}],\"SpaceReclaimed\":5}",
+            ),
+            ("GET", "/networks/x") => json(200, "{\"Name\":\"x\",\"Ingress\":false}"),
+            ("DELETE", "/networks/x") | ("POST", "/networks/x/connect" | "/networks/x/disconnect") => {
+                json(200, "")
+            }
+            ("DELETE", "/networks/act") => error(403, "network act has active endpoints"),
+            (_, other) => error(
+                404,
+                &format!("network {} not found", other.trim_start_matches("/networks/")),
+            ),
+        }
+    };
+    for (arguments, code, out, err, calls) in [
+        (
+            &["network", "create", "n"][..],
+            0,
+            "d00d\n",
+            "WARNING: careful\n",
+            &["POST /networks/create"][..],
+        ),
+        (
+            &["network", "rm", "x", "miss", "act"],
+            1,
+            "x\n",
+            "Error response from daemon: network miss not found\n\
+            Error response from daemon: network act has active endpoints\n",
+            &[
+                "DELETE /networks/x",
+                "DELETE /networks/miss",
+                "DELETE /networks/act",
+            ],
+        ),
+        (
+            &["network", "rm", "-f", "x", "miss"],
+            0,
+            "x\n",
+            "",
+            &["DELETE /networks/x", "DELETE /networks/miss"],
+        ),
+        (
+            &["network", "rm", ""],
+            1,
+            "",
+            "invalid network name or ID: value is empty\n",
+            &[],
+        ),
+        (
+            &["network", "prune", "-f", "--filter", "label=a"],
+            0,
+            "Deleted Networks:\na\nb\n\n",
+            "",
+            &["POST /networks/prune?filters=%7B%22label%22%3A%7B%22a%22%3Atrue%7D%7D"],
+        ),
+        (
+            &["network", "connect", "x", "c"],
+            0,
+            "",
+            "",
+            &["POST /networks/x/connect"],
+        ),
+        (
+            &["network", "disconnect", "-f", "x", "c"],
+            0,
+            "",
+            "",
+            &["POST /networks/x/disconnect"],
+        ),
+        (
+            &["network", "inspect", "-v", "-f", "{{.Name}}", "x"],
+            0,
+            "x\n",
+            "",
+            &["GET /networks/x?verbose=true"],
+        ),
+        (
+            &["inspect", "--type", "network", "-f", "{{.Ingress}}", "x"],
+            0,
+            "false\n",
+            "",
+            &["GET /networks/x"],
+        ),
+        (
+            &["system", "prune", "-f"],
+            0,
+            "Deleted Containers:\nc1\n\nDeleted Networks:\na\nb\n\nDeleted Images:\nuntagged: u\n\n\
+            Total reclaimed space: 10B\n",
+            "",
+            &[
+                "POST /containers/prune",
+                "POST /networks/prune",
+                "POST /images/prune?filters=%7B%22dangling%22%3A%7B%22true%22%3Atrue%7D%7D",
+            ],
+        ),
+    ] {
+        let fake = Fake::new(answer);
+        let output = fake.run(arguments);
+        assert_code(&output, code);
+        assert_eq!((stdout(&output), stderr(&output)), (out, err), "{arguments:?}");
+        assert_eq!(fake.calls(), calls, "{arguments:?}");
+    }
 }
 
 fn lists_in_all_formats() {

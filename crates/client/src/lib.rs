@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod exec;
 mod image;
+mod network;
 mod query;
 mod registry;
 mod session;

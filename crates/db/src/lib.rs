@@ -14,5 +14,5 @@ mod store;
 
 pub use base::file::Durability;
 pub use repositories::{Child, Garbage, ManifestRow, Put, Removal, Repositories, TagRow, UploadRow};
-pub use row::{ContainerRow, Damage, VolumeRow};
+pub use row::{ContainerRow, Damage, NetworkRow, VolumeRow};
 pub use store::{Batch, Store, StoreError};

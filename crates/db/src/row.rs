@@ -24,6 +24,17 @@ pub struct VolumeRow {
     pub document: String,
 }
 
+/// One network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRow {
+    /// Its id, 64 hex digits.
+    pub id: String,
+    /// Its name, unique.
+    pub name: String,
+    /// Everything else, as JSON.
+    pub document: String,
+}
+
 /// A row that cannot be used; it stays in its table under quarantine and the rest goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {

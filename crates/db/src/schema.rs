@@ -20,6 +20,11 @@ const MIGRATIONS: &[&str] = &[
          problem TEXT NOT NULL,
          content TEXT NOT NULL
      );",
+    "CREATE TABLE networks (
+         id TEXT PRIMARY KEY,
+         name TEXT NOT NULL UNIQUE,
+         document TEXT NOT NULL
+     ) WITHOUT ROWID;",
 ];
 
 /// The schema's version.

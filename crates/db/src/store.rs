@@ -9,7 +9,7 @@ use base::error::{Kind, Kinded};
 use base::file::Durability;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 
-use crate::row::{ContainerRow, Damage, VolumeRow};
+use crate::row::{ContainerRow, Damage, NetworkRow, VolumeRow};
 use crate::schema;
 
 /// Bytes of pages that SQLite may keep in memory: the daemon keeps what it needs itself.
@@ -182,6 +182,18 @@ impl Store {
         )
     }
 
+    /// Returns all networks, and the rows that SQLite cannot read as such.
+    pub fn networks(&self) -> Result<(Vec<NetworkRow>, Vec<Damage>), StoreError> {
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(NetworkRow {
+                id: row.get(0)?,
+                name: row.get(1)?,
+                document: row.get(2)?,
+            })
+        };
+        self.rows("networks", "SELECT id, name, document FROM networks", read)
+    }
+
     /// Returns a fact that was stored with [`Batch::set_meta`].
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.lock()
@@ -222,7 +234,7 @@ impl Store {
     /// Moves a damaged row out of the way of everything but a person with the `sqlite3` program.
     pub fn quarantine(&self, damage: &Damage) -> Result<(), StoreError> {
         let key = match damage.table {
-            "containers" => "id",
+            "containers" | "networks" => "id",
             _ => "name",
         };
         let content = match damage.table {
@@ -373,6 +385,24 @@ impl Batch<'_> {
             "forget a volume",
             "DELETE FROM volumes WHERE name = ?1",
             params![name],
+        )
+    }
+
+    /// Adds a network; its id and name must be free.
+    pub fn insert_network(&mut self, row: &NetworkRow) -> Result<(), StoreError> {
+        self.run(
+            "record a network",
+            "INSERT INTO networks (id, name, document) VALUES (?1, ?2, ?3)",
+            params![row.id, row.name, row.document],
+        )
+    }
+
+    /// Forgets a network; does nothing if there is none.
+    pub fn remove_network(&mut self, id: &str) -> Result<(), StoreError> {
+        self.run(
+            "forget a network",
+            "DELETE FROM networks WHERE id = ?1",
+            params![id],
         )
     }
 

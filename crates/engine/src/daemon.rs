@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::error::{Kind, Kinded};
 use base::file::Durability;
 use db::{Batch, Store, StoreError};
+use ipnet::IpNet;
 use shim_api::client::{ShimConnection, Zygote, ZygoteError, ZygoteOptions};
 use tokio::sync::{Notify, watch};
 
@@ -64,10 +66,72 @@ pub struct EngineConfig {
     pub max_concurrent_downloads: usize,
     /// The policy that says which images may be used; `None`: `/etc/berth/policy.json`, if it is there.
     pub policy: Option<PathBuf>,
+    /// How networks are made.
+    pub network: NetworkConfig,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Whether this is a debugging daemon, shown by info.
     pub debug: bool,
+}
+
+/// How networks are made.
+#[derive(Clone, Debug)]
+pub struct NetworkConfig {
+    /// The name of the default network's bridge, `berth0`; `none`: there is no default network.
+    pub bridge: String,
+    /// The default bridge's address, with the length of its network's prefix.
+    pub bridge_address: Option<IpNet>,
+    /// The part of the default network that containers get their addresses from.
+    pub fixed_range: Option<IpNet>,
+    /// The default gateway of the default network instead of the bridge.
+    pub default_gateway: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub default_gateway6: Option<Ipv6Addr>,
+    /// Whether the default network has IPv6.
+    pub ipv6: bool,
+    /// Its IPv6 network; `None`: one of the pools.
+    pub ipv6_subnet: Option<IpNet>,
+    /// Address space that subnets are cut from: each a network, and the prefix length of the pieces; empty: docker's.
+    pub address_pools: Vec<(IpNet, u8)>,
+    /// The largest packet in bytes of the default network; `None`: the kernel's default.
+    pub mtu: Option<u32>,
+    /// Whether containers of the default network talk to each other (`--icc`).
+    pub talking: bool,
+    /// Whether what leaves networks has the machine's address (`--ip-masq`).
+    pub masquerade: bool,
+    /// The host's address on which ports are published that name none (`--ip`).
+    pub host_address: Option<IpAddr>,
+    /// Nameservers of containers that name none.
+    pub dns: Vec<String>,
+    /// Their resolver's options.
+    pub dns_options: Vec<String>,
+    /// Their search domains.
+    pub dns_search: Vec<String>,
+    /// The name of the tables in the packet filter.
+    pub firewall: String,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            bridge: "berth0".to_owned(),
+            bridge_address: None,
+            fixed_range: None,
+            default_gateway: None,
+            default_gateway6: None,
+            ipv6: false,
+            ipv6_subnet: None,
+            address_pools: Vec::new(),
+            mtu: None,
+            talking: true,
+            masquerade: true,
+            host_address: None,
+            dns: Vec::new(),
+            dns_options: Vec::new(),
+            dns_search: Vec::new(),
+            firewall: "berth".to_owned(),
+        }
+    }
 }
 
 /// Whether containers get a user namespace of their own.
@@ -124,6 +188,9 @@ pub struct Engine {
     /// Layers that somebody is about to need.
     pub(crate) pins: Arc<Pins>,
     pub(crate) volumes: volume::Volumes,
+    pub(crate) networks: crate::network::Networks,
+    /// Names, and ports of the host.
+    pub(crate) netd: crate::network::Netd,
     pub(crate) policy: image::policy::PolicyFile,
     /// One check at a time.
     pub(crate) checking: tokio::sync::Mutex<()>,
@@ -198,6 +265,7 @@ impl Engine {
         for damage in damaged {
             tracing::warn!(volume = %damage.key, problem = %damage.problem, "a damaged volume was left out");
         }
+        let networks = crate::network::open(&store, &config.network).map_err(part("the networks"))?;
         let profile = config
             .seccomp_profile
             .as_deref()
@@ -224,6 +292,8 @@ impl Engine {
             unpacker,
             pins,
             volumes,
+            networks,
+            netd: crate::network::Netd::default(),
             policy: crate::policy::open(&config),
             checking: tokio::sync::Mutex::default(),
             found_at_start: Mutex::new(found_at_start),
@@ -270,6 +340,7 @@ impl Engine {
         let mut deferred = self.deferred.subscribe();
         // The sender lives in `self`.
         drop(deferred.wait_for(|&count| count == 0).await);
+        crate::network::rest(self).await;
         if let Err(error) = self.store.checkpoint() {
             tracing::warn!(error = %base::error::chain(&error), "the store could not be checkpointed");
         }

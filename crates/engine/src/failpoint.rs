@@ -16,6 +16,7 @@ pub const STEPS: &[&str] = &[
     "start.intent",
     "start.files",
     "start.document",
+    "start.network",
     "start.spawn",
     "start.started",
     "exec.create",
@@ -37,6 +38,12 @@ pub const STEPS: &[&str] = &[
     "remove.record",
     "remove.snapshot",
     "remove.directory",
+    "network.create.record",
+    "network.create.made",
+    "network.remove.bridge",
+    "network.connect.record",
+    "network.connect.filter",
+    "network.disconnect.record",
 ];
 
 static WANTED: OnceLock<Option<String>> = OnceLock::new();

@@ -25,11 +25,12 @@ mod store_repair;
 
 pub mod container;
 pub mod image;
+pub mod network;
 pub mod system;
 pub mod volume;
 
 pub use ::registry::client::Credentials;
-pub use daemon::{Engine, EngineConfig, OpenError, UserNamespaceDefault};
+pub use daemon::{Engine, EngineConfig, NetworkConfig, OpenError, UserNamespaceDefault};
 pub use spec::{Ids, config};
 
 #[cfg(test)]

@@ -48,6 +48,15 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
         tracing::error!(container = %damage.key, problem = %damage.problem, "a damaged record was quarantined");
         engine.store.quarantine(damage)?;
     }
+    let on_networks = ran.iter().filter(|(_, state)| is_of_this_boot(engine, state));
+    let on_networks = on_networks.map(|(container, state)| {
+        (
+            container.id.to_string(),
+            state.endpoints.clone(),
+            state.publications.clone(),
+        )
+    });
+    crate::network::go_on(engine, on_networks.collect());
     let mut tasks = tokio::task::JoinSet::new();
     for (container, state) in ran {
         tasks.spawn(resume(Arc::clone(engine), container, state));
@@ -57,6 +66,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
+    crate::network::go_on_with_netd(engine).await;
     let mut keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
     keep.extend(engine.store.quarantined("containers")?);
     sweep(engine, &keep);
@@ -87,8 +97,19 @@ fn load(engine: &Engine, row: ContainerRow) -> Result<(Arc<Container>, StateReco
         engine.registry.use_base(base);
     }
     let container = Arc::new(Container::new(id, row.name, record, &state));
+    if is_of_this_boot(engine, &state) {
+        container.publish(|view| {
+            view.endpoints = Arc::new(state.endpoints.clone());
+            view.publications = Arc::new(state.publications.clone());
+        });
+    }
     engine.registry.insert(Arc::clone(&container));
     Ok((container, state))
+}
+
+/// Returns whether a container was running when this was written, and the machine has not been started since.
+fn is_of_this_boot(engine: &Engine, state: &StateRecord) -> bool {
+    state.status.is_running() && state.boot_id == engine.host.boot_id
 }
 
 /// Goes on with one container that ran, or that should have removed itself.

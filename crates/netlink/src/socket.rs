@@ -16,8 +16,12 @@ use crate::reply::{Meaning, Reply};
 
 /// Most messages of one send: their acknowledgements must fit into the socket's receive buffer.
 const AT_ONCE: usize = 64;
-/// Largest answer in bytes; the kernel uses at most 32 KiB.
-const ANSWER: usize = 64 << 10;
+/// Largest answer in bytes to all but dumps: one acknowledgement, or one thing described.
+const ANSWER: usize = 8 << 10;
+/// Largest piece of a dump in bytes; the kernel uses at most 32 KiB.
+const DUMPED: usize = 64 << 10;
+/// Bytes that fit into a socket's send buffer as it is.
+const FITTING: usize = 64 << 10;
 /// How often a dump is begun again because the tables changed meanwhile.
 const DUMP_TRIES: usize = 16;
 
@@ -52,6 +56,11 @@ impl Socket {
             sequence: 0,
             buffer: vec![0; ANSWER],
         }
+    }
+
+    /// Returns the number by which the kernel tells this socket from others of its family.
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        sys::netlink::port(&self.socket).map_err(NetlinkError::Socket)
     }
 
     /// Has everything done, in order. A socket for the packet filter does all or nothing; one for routes goes on after a
@@ -91,6 +100,7 @@ impl Socket {
         request: &Message,
         read: impl Fn(&Reply<'_>) -> Option<T>,
     ) -> Result<Vec<T>, NetlinkError> {
+        self.buffer.resize(DUMPED, 0);
         self.ask(request, false, read)
     }
 
@@ -171,7 +181,7 @@ impl Socket {
         }
         let end_sequence = self.sequence;
         end.append_to(&mut bytes, self.next_sequence(), false);
-        if bytes.len() > ANSWER {
+        if bytes.len() > FITTING {
             // The kernel counts its own overhead too.
             sys::netlink::reserve(&self.socket, bytes.len().saturating_mul(2))
                 .map_err(NetlinkError::Socket)?;
@@ -223,11 +233,12 @@ impl Socket {
         let malformed = || NetlinkError::Malformed {
             doing: doing.to_owned(),
         };
+        let space = self.buffer.len();
         loop {
             let received = retry_on_intr(|| {
                 rustix::net::recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::TRUNC)
             });
-            let (received, whole) = received.map_err(|errno| socket_error("recv", ANSWER, errno))?;
+            let (received, whole) = received.map_err(|errno| socket_error("recv", space, errno))?;
             if whole > self.buffer.len() {
                 return Err(malformed());
             }

@@ -227,7 +227,10 @@ fn ports_of_a_bridge_are_isolated_and_neighbours_known() {
         mac: MacAddress([2, 0, 0, 0, 0, 9]),
     };
     socket
-        .request(&[change_bridge_port(port, &settings), add_neighbour(&neighbour)])
+        .request(&[
+            change_bridge_port(Target::Index(port), &settings, &LinkChange::default()),
+            add_neighbour(&neighbour),
+        ])
         .unwrap();
     assert_eq!(socket.neighbours().unwrap(), [neighbour]);
     if let Some(shown) = net.host.json("ip", &["-j", "-d", "link", "show", "veth0"]) {
@@ -636,4 +639,26 @@ fn addresses_of_both_families() {
             .iter()
             .all(|address| !wanted.contains(address))
     );
+}
+
+#[test]
+fn what_others_remove_is_told_with_who_did_it() {
+    use netlink::nft::{Family as TableFamily, Removal, Table, Watch, add_table, remove_table};
+    let namespace = Namespace::new();
+    let mut watch = namespace.inside(|| Watch::open().unwrap());
+    assert_eq!(watch.removals().unwrap(), Some(Vec::new()));
+    let (mut own, mut other) = (namespace.filter(), namespace.filter());
+    let table = Table {
+        family: TableFamily::Inet,
+        name: "watched",
+    };
+    own.request(&[add_table(table)]).unwrap();
+    assert_eq!(watch.removals().unwrap(), Some(Vec::new()));
+    other.request(&[remove_table(table, false)]).unwrap();
+    let removal = Removal {
+        table: "watched".to_owned(),
+        by: other.port().unwrap(),
+    };
+    assert_ne!(own.port().unwrap(), removal.by);
+    assert_eq!(watch.removals().unwrap(), Some(vec![removal]));
 }

@@ -174,20 +174,21 @@ impl World {
     fn plug(&mut self, bridge: &str, address: Ipv4Addr, talking: bool) {
         let mut machine = self.machine.route();
         let [a, b, c, d] = address.octets();
+        let mac = address::mac_address([0, 0, a, b, c, d]);
         let settings = endpoint::Settings {
-            port: format!("veth{b}-{d}"),
-            bridge: machine.link(Target::Name(bridge)).unwrap().index,
+            attach: cable(bridge, &format!("veth{b}-{d}"), talking),
             interface: "eth0".to_owned(),
-            mac: address::mac_address([0, 0, a, b, c, d]),
+            mac: Some(mac),
             mtu: None,
             addresses: vec![(address.into(), 24)],
             gateways: vec![Ipv4Addr::new(a, b, c, 1).into()],
-            talking,
+            routes: Vec::new(),
+            sysctls: Default::default(),
         };
         let facts = EndpointFacts {
             bridge: bridge.to_owned(),
-            port: settings.port.clone(),
-            mac: settings.mac,
+            port: format!("veth{b}-{d}"),
+            mac,
             addresses: vec![address.into()],
         };
         self.machine.filter(&self.firewall.add_endpoint(&facts));
@@ -198,6 +199,14 @@ impl World {
     fn publish(&mut self, publication: Publication) {
         self.machine.filter(&self.firewall.publish(&[publication]));
         self.state.publications.push(publication);
+    }
+}
+
+fn cable(bridge: &str, port: &str, talking: bool) -> endpoint::Attach {
+    endpoint::Attach::Bridge {
+        bridge: bridge.to_owned(),
+        port: port.to_owned(),
+        talking,
     }
 }
 
@@ -442,19 +451,19 @@ fn containers_that_may_not_talk_are_kept_apart_on_the_bridge() {
     world.two = fourth;
     let server = Server::start(&world.three, (THREE, 80).into(), "three");
     let settings = endpoint::Settings {
-        port: "veth60-3".to_owned(),
-        bridge: machine.link(Target::Name("br-b")).unwrap().index,
+        attach: cable("br-b", "veth60-3", false),
         interface: "eth0".to_owned(),
-        mac: address::mac_address([9; 6]),
+        mac: Some(address::mac_address([9; 6])),
         mtu: Some(1400),
         addresses: vec![(silent.into(), 24)],
         gateways: vec![Ipv4Addr::new(10, 60, 0, 1).into()],
-        talking: false,
+        routes: Vec::new(),
+        sysctls: Default::default(),
     };
     let facts = EndpointFacts {
         bridge: "br-b".to_owned(),
-        port: settings.port.clone(),
-        mac: settings.mac,
+        port: "veth60-3".to_owned(),
+        mac: address::mac_address([9; 6]),
         addresses: vec![silent.into()],
     };
     world.machine.filter(&world.firewall.add_endpoint(&facts));
@@ -471,20 +480,23 @@ fn a_join_that_fails_leaves_nothing() {
     let mut machine = world.machine.route();
     let before = machine.links().unwrap().len();
     let mut settings = endpoint::Settings {
-        port: "veth-new".to_owned(),
-        bridge: machine.link(Target::Name("br-a")).unwrap().index,
+        attach: cable("br-a", "veth-new", true),
         interface: "eth0".to_owned(),
-        mac: address::mac_address([8; 6]),
+        mac: Some(address::mac_address([8; 6])),
         mtu: None,
         addresses: Vec::new(),
         gateways: Vec::new(),
-        talking: true,
+        routes: Vec::new(),
+        sysctls: Default::default(),
     };
-    // The name is taken inside; then a gateway that nobody can reach.
+    // The name is taken inside; then a route that cannot be.
     let error = endpoint::join(&mut machine, world.one.0.as_fd(), &settings).unwrap_err();
     assert_eq!(error.to_string(), "plug \"veth-new\" into the bridge");
     settings.interface = "eth1".to_owned();
-    settings.gateways = vec![Ipv4Addr::new(203, 0, 113, 1).into()];
+    settings.routes = vec![endpoint::Route {
+        destination: (Ipv4Addr::new(203, 0, 113, 0).into(), 33),
+        gateway: None,
+    }];
     let error = endpoint::join(&mut machine, world.one.0.as_fd(), &settings).unwrap_err();
     assert_eq!(error.to_string(), "set up interface \"eth1\" in the container");
     assert_eq!(machine.links().unwrap().len(), before);
@@ -503,4 +515,57 @@ fn a_join_that_fails_leaves_nothing() {
         made_twice
     });
     assert!(!made_twice);
+}
+
+/// Forwarding is switched on for the networks; where it was off, the machine's other links stay apart.
+#[test]
+fn a_machine_that_was_no_router_forwards_for_its_networks_only() {
+    let mut world = World::new();
+    let second = Host::new();
+    let (near, far) = (Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 9));
+    let peer = NewLink {
+        name: "eth0",
+        kind: LinkKind::Ifb,
+        settings: LinkChange {
+            namespace: Some(second.0.as_fd()),
+            ..LinkChange::default()
+        },
+    };
+    let link = NewLink {
+        name: "wire2",
+        kind: LinkKind::Veth { peer: Box::new(peer) },
+        settings: up(),
+    };
+    world.machine.route().request(&[add_link(&link)]).unwrap();
+    for (host, name, address) in [(&world.machine, "wire2", near), (&second, "eth0", far)] {
+        let mut socket = host.route();
+        let link = socket.link(Target::Name(name)).unwrap().index;
+        let address = Address {
+            link,
+            address: address.into(),
+            prefix: 24,
+        };
+        socket
+            .request(&[change_link(Target::Index(link), &up()), add_address(&address)])
+            .unwrap();
+    }
+    let everywhere = Route {
+        destination: Ipv4Addr::UNSPECIFIED.into(),
+        prefix: 0,
+        gateway: Some(near.into()),
+        link: None,
+        source: None,
+        metric: None,
+        on_link: false,
+    };
+    second.route().request(&[add_route(&everywhere)]).unwrap();
+    let server = Server::start(&second, (far, 80).into(), "second");
+    let own = Server::start(&world.one, (ONE, 80).into(), "one");
+    world.publish(tcp(None, 8080, 8080, ONE, 80));
+    assert_eq!(world.outside.reaches((far, 80), &server), Some(OUTSIDE.into()));
+    world.state.closed4 = true;
+    world.apply();
+    assert!(world.outside.is_kept_from((far, 80), &server));
+    assert!(world.one.reaches((far, 80), &server).is_some());
+    assert!(second.reaches((MACHINE, 8080), &own).is_some());
 }

@@ -220,6 +220,7 @@ fn populate(
         parent_death_signal: None,
         missing_capabilities: MissingCapabilities::Drop,
         bind_ids: BindIds::AsSpecified,
+        plug: None,
         pins: &[],
     })
     .map_err(|error| CommandError::new(error.message().to_owned()))?;

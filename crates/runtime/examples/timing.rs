@@ -54,6 +54,7 @@ fn main() {
             parent_death_signal: Some(9),
             missing_capabilities: MissingCapabilities::Drop,
             bind_ids: BindIds::Idmapped,
+            plug: None,
             pins: &[],
         })
         .expect("a container");

@@ -7,6 +7,8 @@
 //! | `M` | to the child | the maps are written | |
 //! | `F` | to the child | | mounts, more will follow |
 //! | `G` | to the child | | mounts, these are the last |
+//! | `W` | to the child | the networks are there | |
+//! | `N` | to the parent | the network namespace is made | |
 //! | `P` | to the parent | i32 pid | a pidfd |
 //! | `R` | to the parent | ready to run the program | the console's master, if any |
 //! | `E` | to the parent | step byte, i32 errno, text | |
@@ -34,6 +36,10 @@ pub(crate) enum Message {
         fds: Vec<OwnedFd>,
         last: bool,
     },
+    /// The container is plugged into its networks.
+    Plugged,
+    /// The child's network namespace is there, with its loopback interface up.
+    Network,
     Pid(i32, OwnedFd),
     Ready(Option<OwnedFd>),
     Failed(CreateError),
@@ -72,6 +78,14 @@ impl Channel {
             rest = others;
         }
         self.send(b"G", rest)
+    }
+
+    pub(crate) fn send_plugged(&self) -> Result<()> {
+        self.send(b"W", &[])
+    }
+
+    pub(crate) fn send_network(&self) -> Result<()> {
+        self.send(b"N", &[])
     }
 
     pub(crate) fn send_pid(&self, pid: Pid, pidfd: BorrowedFd<'_>) -> Result<()> {
@@ -118,6 +132,8 @@ impl Channel {
             b'M' => Message::Mapped,
             b'F' => Message::Mounts { fds, last: false },
             b'G' => Message::Mounts { fds, last: true },
+            b'W' => Message::Plugged,
+            b'N' => Message::Network,
             b'P' => {
                 let pid: [u8; 4] = content.try_into().map_err(|_length| lost())?;
                 Message::Pid(i32::from_ne_bytes(pid), fds.pop().ok_or_else(lost)?)

@@ -47,6 +47,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) init: bool,
     /// Whether the parent sends a null device for the masks, because `/dev` is not ours.
     pub(crate) sends_null: bool,
+    /// Whether the parent plugs the container into networks.
+    pub(crate) is_plugged: bool,
 }
 
 impl Plan<'_> {
@@ -82,7 +84,7 @@ impl Plan<'_> {
 pub(crate) fn run(plan: &Plan<'_>, mut channel: Channel, stdio: Stdio, gate: Gate) -> ! {
     let _guard = NoReturn;
     let result = build(plan, &channel)
-        .and_then(|(root, attached)| furnish(plan, root, attached, &stdio))
+        .and_then(|(root, attached)| furnish(plan, &channel, root, attached, &stdio))
         .and_then(|(root, terminal)| become_program(&plan.process, &root, terminal, &stdio))
         .and_then(|ready| go(plan, ready, &mut channel, gate));
     fail(&channel, result)
@@ -114,6 +116,12 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     if namespaces.makes_network {
         unshare(CloneFlags::NEWNET).at(Step::Namespace)?;
     }
+    if namespaces.is_new(CloneFlags::NEWNET) {
+        sys::net::loopback_up().at(Step::Network)?;
+    }
+    if plan.is_plugged {
+        channel.send_network()?;
+    }
     if let Some(entry) = &plan.entry {
         entry
             .join_v1()
@@ -141,9 +149,6 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     } else {
         Some(mask::make_empty_directory()?)
     };
-    if namespaces.is_new(CloneFlags::NEWNET) {
-        sys::net::loopback_up().at(Step::Network)?;
-    }
     set_names(plan)?;
     if namespaces.is_new(CloneFlags::NEWUSER) {
         match channel.receive()? {
@@ -281,10 +286,15 @@ fn place_masks(
 /// Everything that needs the finished tree: parameters, terminal, read-only paths.
 fn furnish(
     plan: &Plan<'_>,
+    channel: &Channel,
     root: Root,
     attached: Vec<Attached<'_>>,
     stdio: &Stdio,
 ) -> Result<(Root, Option<Pty>)> {
+    let waits = plan.is_plugged && sysctl::name_interfaces(&plan.sysctls);
+    if waits {
+        wait_until_plugged(channel)?;
+    }
     if !plan.sysctls.is_empty() {
         let made;
         let proc = match rootfs::find(&attached, "/proc") {
@@ -314,7 +324,17 @@ fn furnish(
         mask::make_read_only(&root, Path::new(path))?;
     }
     rootfs::finish(&root, &attached, plan.spec)?;
+    if plan.is_plugged && !waits {
+        wait_until_plugged(channel)?;
+    }
     Ok((root, terminal))
+}
+
+fn wait_until_plugged(channel: &Channel) -> Result<()> {
+    match channel.receive()? {
+        Message::Plugged => Ok(()),
+        _ => Err(lost()),
+    }
 }
 
 fn is_proc(mount: &PlannedMount) -> bool {

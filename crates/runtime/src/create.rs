@@ -88,6 +88,7 @@ fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Res
         entry,
         init: request.init,
         sends_null,
+        is_plugged: request.plug.is_some(),
     })
 }
 
@@ -133,7 +134,11 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
         Cloned::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop(childs);
-    match serve(&plan, &request, &channel, pid, warnings) {
+    let child = Child {
+        pid,
+        pidfd: pidfd.as_fd(),
+    };
+    match serve(&plan, &request, &channel, child, warnings) {
         Ok(served) => Ok(Created {
             pid,
             pidfd,
@@ -169,6 +174,13 @@ fn give_streams(stdio: &Stdio, root: (u32, u32)) {
     }
 }
 
+/// The container's first process, not reaped yet.
+#[derive(Clone, Copy, Debug)]
+struct Child<'a> {
+    pid: Pid,
+    pidfd: BorrowedFd<'a>,
+}
+
 struct Served {
     console: Option<OwnedFd>,
     warnings: Vec<String>,
@@ -180,10 +192,11 @@ fn serve(
     plan: &Plan<'_>,
     request: &CreateRequest<'_>,
     channel: &Channel,
-    pid: Pid,
+    child: Child<'_>,
     warnings: Vec<String>,
 ) -> Result<Served> {
     let namespaces = &plan.namespaces;
+    let pid = child.pid;
     if namespaces.is_new(CloneFlags::NEWUSER) {
         write_map(pid, "uid_map", &namespaces.uid_map)?;
         write_map(pid, "gid_map", &namespaces.gid_map)?;
@@ -219,6 +232,8 @@ fn serve(
     }
     let hooks = plan.spec.hooks().as_ref();
     if hooks.is_some() {
+        // They find the networks in place. Without hooks the child goes on with the mounts meanwhile.
+        plug(request, channel, child)?;
         let state = plan.state(ContainerState::Creating, pid.as_raw_nonzero().get());
         run_hooks(HookKind::Prestart, hooks, &state)?;
         run_hooks(HookKind::CreateRuntime, hooks, &state)?;
@@ -226,6 +241,12 @@ fn serve(
     let fds: Vec<BorrowedFd<'_>> = trees.iter().map(AsFd::as_fd).collect();
     tell(channel, channel.send_mounts(&fds))?;
     drop(trees);
+    if hooks.is_none() {
+        plug(request, channel, child)?;
+    }
+    if request.plug.is_some() {
+        tell(channel, channel.send_plugged())?;
+    }
     let held = matches!(request.gate, crate::request::Gate::Held(_));
     let console = wait_until_running(channel, held)?;
     Ok(Served {
@@ -238,10 +259,34 @@ fn serve(
 /// When the child cannot be told something, it has ended; why is in what it said before.
 fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
     let Err(error) = sent else { return Ok(()) };
-    match channel.receive()? {
-        Message::Failed(why) => Err(why),
-        _ => Err(error),
+    loop {
+        match channel.receive()? {
+            Message::Failed(why) => return Err(why),
+            // It was not waited for yet.
+            Message::Network => {}
+            _ => return Err(error),
+        }
     }
+}
+
+/// Has the container plugged into its networks as soon as it has a network namespace.
+fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Result<()> {
+    let Some(plug) = request.plug else {
+        return Ok(());
+    };
+    match channel.receive()? {
+        Message::Network => {}
+        Message::Failed(why) => return Err(why),
+        _ => {
+            return Err(CreateError::new(
+                Step::Sync,
+                0,
+                "the container's first process ended before its networks",
+            ));
+        }
+    }
+    let namespace = open_proc(child.pid, "ns/net", OFlags::RDONLY)?;
+    plug.plug(namespace.as_fd(), child.pidfd)
 }
 
 /// Waits for the program; returns the terminal's other end.

@@ -8,7 +8,8 @@
 //! clone3 ────────────────────────────────────▶ joins its v1 cgroups, mounts proc and sysfs detached, lo up
 //! uid_map, gid_map ──── "mapped" ────────────▶ becomes root of its user namespace, devpts, tmpfs
 //! overlay, binds, /dev as detached mounts
-//! hooks createRuntime ── "mounts" + fds ─────▶ attaches them, pivot_root, masks, sysctls, hooks, user, terminal
+//! hooks createRuntime ── "mounts" + fds ─────▶ attaches them, pivot_root, masks
+//! networks plugged in ── "plugged" ──────────▶ sysctls, hooks, user, terminal
 //!                     ◀── "ready" (+ pty) ──── drops privileges, seccomp, execve
 //!                     ◀── end of file: the program runs — or a failure: step, errno, text
 //! ```
@@ -49,7 +50,7 @@ pub use crate::error::{CreateError, Step};
 pub use crate::exec::exec;
 pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
-pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Stdio};
+pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Plug, Stdio};
 pub use crate::rootfs::make_rootfs;
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

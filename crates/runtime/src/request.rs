@@ -1,5 +1,6 @@
 //! What callers ask for and what they get.
 
+use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::process::Pid;
 
 use crate::capability::MissingCapabilities;
+use crate::error::CreateError;
 
 /// A container to create. There is no default: every caller decides every field.
 #[derive(Debug)]
@@ -50,6 +52,19 @@ pub struct CreateRequest<'a> {
     /// New namespaces that outlive the container: each is mounted over the file at its path, in the caller's mount
     /// namespace, before the program runs. After a failure the mounts may be there.
     pub pins: &'a [(LinuxNamespaceType, PathBuf)],
+    /// Who connects the container with networks. `None`: nobody, it has what its namespace has.
+    pub plug: Option<&'a dyn Plug>,
+}
+
+/// Connects containers with networks.
+pub trait Plug: fmt::Debug {
+    /// Plugs in the container whose network namespace is `namespace`, where the loopback interface of a new one is up;
+    /// `process` is a pidfd of its PID 1.
+    ///
+    /// Is called once, in the caller's process and namespaces, while the container's process prepares itself; neither its
+    /// network parameters are set nor its program is started before this has returned. A failure is that of the creation,
+    /// and what was done outside of the namespace is then undone by whoever did it.
+    fn plug(&self, namespace: BorrowedFd<'_>, process: BorrowedFd<'_>) -> Result<(), CreateError>;
 }
 
 /// A process to add to a running container.

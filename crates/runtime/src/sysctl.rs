@@ -93,6 +93,13 @@ fn plan_one(name: &str, value: &str, is_own: impl Fn(CloneFlags) -> bool) -> Res
     })
 }
 
+/// Returns whether one of the parameters is about network interfaces, which must be there when it is set.
+pub(crate) fn name_interfaces(sysctls: &[Sysctl]) -> bool {
+    sysctls
+        .iter()
+        .any(|sysctl| sysctl.file.starts_with("net/") && sysctl.file.matches('/').count() > 2)
+}
+
 /// Writes the parameters; `proc` is the root of a proc file system of the container's namespaces.
 pub(crate) fn write(sysctls: &[Sysctl], proc: BorrowedFd<'_>) -> Result<()> {
     for sysctl in sysctls {

@@ -42,6 +42,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/{id}/stats" => container::stats::stats;
     DELETE "/containers/{id}" => container::remove::remove;
 
+    GET "/berth/networks/audit" => system::refusals::audit;
     POST "/berth/run" => container::run::run;
     POST "/berth/containers/{id}/exec" => exec::run::run;
     GET "/berth/containers/{id}/logs" => container::logs::kept_logs;
@@ -76,12 +77,12 @@ pub(crate) static ROUTES: &[Route] = routes! {
     DELETE "/volumes/{name}" => volume::remove::remove;
 
     GET "/networks" => network::list::list;
-    POST "/networks/create" => system::refusals::network;
-    POST "/networks/prune" => system::refusals::networks_prune;
+    POST "/networks/create" => network::create::create;
+    POST "/networks/prune" => network::prune::prune;
     GET "/networks/{id}" => network::inspect::inspect;
-    POST "/networks/{id}/connect" => system::refusals::network;
-    POST "/networks/{id}/disconnect" => system::refusals::network;
-    DELETE "/networks/{id}" => system::refusals::network;
+    POST "/networks/{id}/connect" => network::connect::connect;
+    POST "/networks/{id}/disconnect" => network::disconnect::disconnect;
+    DELETE "/networks/{id}" => network::remove::remove;
 
     GET "/containers/{id}/changes" => container::changes::changes;
     GET "/containers/{id}/export" => container::export::export;

@@ -65,6 +65,8 @@ pub(crate) struct Run {
     /// not do that before it tells us that PID 1 has ended. Dropped after everyone was told.
     #[expect(dead_code, reason = "held, never used")]
     pub(crate) mounts: Option<OwnedFd>,
+    /// What it has of the host's network.
+    pub(crate) borrowed: crate::plug::Borrowed,
 }
 
 impl Container {

@@ -12,6 +12,7 @@ use sys::process::Ended;
 use crate::container::{Container, Phase};
 use crate::exec::read_task;
 use crate::launch::{CGROUP_PATIENCE, Launched, has_own_pids, launch};
+use crate::plug::give_back;
 use crate::session::Owner;
 use crate::shim::Shim;
 
@@ -80,6 +81,10 @@ impl Shim {
         }
         container.log.finish();
         let news = look_for_oom_kills(container);
+        if let Phase::Running(run) = &container.phase {
+            // Before anybody is told: who waits for the end expects to have them back.
+            give_back(&run.borrowed);
+        }
         let record = ExitRecord {
             code: ended.code(),
             signal: match ended {

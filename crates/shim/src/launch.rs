@@ -8,13 +8,14 @@ use base::clock::Timestamp;
 use base::error::chain;
 use cgroup::{Cgroup, Layout, Limits};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities};
+use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities, Plug};
 use rustix::fs::{Mode, OFlags};
 use shim_api::message::Failure;
 use shim_api::task::Task;
 
 use crate::container::Run;
 use crate::keep::join_kept;
+use crate::plug::Networks;
 use crate::session::{Kind, Owner, Session};
 
 /// A container that runs.
@@ -58,6 +59,10 @@ pub(crate) fn launch(
         Some(_) => None,
         None => make_cgroup(&task.spec, layout)?,
     };
+    let networks = task
+        .network
+        .as_ref()
+        .map(|sandbox| Networks::new(&task.id, sandbox, &task.spec));
     let request = CreateRequest {
         id: &task.id,
         spec: &task.spec,
@@ -76,6 +81,7 @@ pub(crate) fn launch(
         missing_capabilities: MissingCapabilities::Drop,
         bind_ids: BindIds::Idmapped,
         pins: &pins,
+        plug: networks.as_ref().map(|networks| networks as &dyn Plug),
     };
     let created = runtime::create(request)
         .map_err(|error| failure_of(&error))
@@ -83,6 +89,9 @@ pub(crate) fn launch(
     let created = match created {
         Ok(created) => created,
         Err(failure) => {
+            if let Some(networks) = &networks {
+                networks.unplug();
+            }
             if let Some(cgroup) = made {
                 // The first failure is the one to report; the engine removes by path what is left.
                 cgroup.remove(CGROUP_PATIENCE).ok();
@@ -94,6 +103,7 @@ pub(crate) fn launch(
         run: Run {
             mounts: hold_mounts(created.pid),
             pid: created.pid.as_raw_nonzero().get(),
+            borrowed: networks.map(Networks::into_borrowed).unwrap_or_default(),
             pidfd: created.pidfd,
             started_at: Timestamp::now(),
             began: Instant::now(),

@@ -10,7 +10,7 @@
 //!                          └ Restarting ◀┘  as long as the policy says so
 //! ```
 //!
-//! It knows nothing of images, networks or the engine's store. Start with [`zygote`], then `shim`.
+//! It knows nothing of images or the engine's store, and of networks only where the container is plugged in ([`plug`]). Start with [`zygote`], then `shim`.
 
 mod client;
 mod connection;
@@ -19,6 +19,7 @@ mod exec;
 mod exit;
 mod keep;
 mod launch;
+mod plug;
 mod request;
 mod session;
 mod shim;

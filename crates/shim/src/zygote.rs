@@ -183,6 +183,7 @@ fn warm_up() {
         seccomp_filter: None,
         joined: Vec::new(),
         keep: None,
+        network: None,
         init: false,
         stdin: false,
         stdin_once: false,

@@ -4,6 +4,7 @@
 //! Both are kept as JSON in the store, so a new field needs `#[serde(default)]`, which every struct here has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct Config {
     pub healthcheck: Option<Vec<String>>,
     /// Whether the container gets no network.
     pub network_disabled: bool,
-    /// The MAC address that was asked for; refused for now unless empty.
+    /// The MAC address that was asked for on the network of `network_mode`, or empty.
     pub mac_address: String,
 }
 
@@ -79,12 +80,20 @@ pub struct HostConfig {
     /// `--storage-opt`; refused for now unless empty.
     pub storage_opt: BTreeMap<String, String>,
 
-    /// `--network`: empty or `default`, `none`, `host`, `container:ID`, `ns:PATH`.
+    /// `--network`: empty or `default`, `none`, `host`, `container:ID`, `ns:PATH`, or a network's name or id, which is the
+    /// first that the container joins.
     pub network_mode: String,
-    /// `-p`, as text for the refusal; `publish_all_ports` sets it as well.
-    pub published_ports: Vec<String>,
-    /// `-P`; refused for now.
+    /// What it asks of the networks it joins, by name or id as the caller wrote it; others than that of `network_mode` are
+    /// joined as well.
+    pub endpoints: BTreeMap<String, EndpointRequest>,
+    /// `-p`.
+    pub ports: Vec<PortRequest>,
+    /// `-P`: every exposed port that `-p` does not name gets a port of the host.
     pub publish_all_ports: bool,
+    /// `--net-rate-in`: how much it may receive on each of its networks, in bits per second; 0: without limit.
+    pub net_rate_in: u64,
+    /// `--net-rate-out`: how much it may send.
+    pub net_rate_out: u64,
     /// `--dns`.
     pub dns: Vec<String>,
     /// `--dns-option`.
@@ -93,7 +102,7 @@ pub struct HostConfig {
     pub dns_search: Vec<String>,
     /// `--add-host`: `name:address` (or `name=address`).
     pub extra_hosts: Vec<String>,
-    /// `--link`; refused for now unless empty.
+    /// `--link`: `container[:alias]`.
     pub links: Vec<String>,
 
     /// `--pid`: empty, `host`, `container:ID`, `ns:PATH`.
@@ -330,4 +339,76 @@ pub struct Resources {
     pub blkio_device_read_iops: Vec<DeviceLimit>,
     /// Writes a second.
     pub blkio_device_write_iops: Vec<DeviceLimit>,
+}
+
+/// What a container asks of one network.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EndpointRequest {
+    /// `--ip`.
+    pub ipv4: Option<Ipv4Addr>,
+    /// `--ip6`.
+    pub ipv6: Option<Ipv6Addr>,
+    /// `--link-local-ip`: further addresses, of 169.254.0.0/16 or fe80::/10.
+    pub link_local: Vec<IpAddr>,
+    /// `--mac-address`, as six bytes in hex with colons; empty: drawn at each start.
+    pub mac: String,
+    /// `--network-alias`.
+    pub aliases: Vec<String>,
+    /// `container[:alias]`: names that this container alone knows others by.
+    pub links: Vec<String>,
+    /// Options for the driver.
+    pub driver_opts: BTreeMap<String, String>,
+    /// Of several networks the one with the highest gives the default gateway.
+    pub gw_priority: i64,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl Protocol {
+    /// Returns docker's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        }
+    }
+}
+
+impl std::str::FromStr for Protocol {
+    type Err = ();
+
+    /// Reads docker's word in any case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Tcp, Self::Udp, Self::Sctp]
+            .into_iter()
+            .find(|protocol| protocol.as_str().eq_ignore_ascii_case(text))
+            .ok_or(())
+    }
+}
+
+/// A port of the container that is to be reached by a port of the host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PortRequest {
+    /// The container's port.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The host's address; `None`: the daemon's default, which is all of them.
+    pub host_ip: Option<IpAddr>,
+    /// The first and the last port of the host, of which one that is free is taken; `None`: any.
+    pub host_ports: Option<(u16, u16)>,
 }

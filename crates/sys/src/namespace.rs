@@ -4,7 +4,7 @@
     reason = "rustix's setns takes only link files, its unshare is marked unsafe"
 )]
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -28,6 +28,28 @@ pub fn unshare(kinds: CloneFlags) -> Result<(), SyscallError> {
     // SAFETY: `CloneFlags` has only namespaces, so no table shared with another thread is split.
     let value = unsafe { libc::syscall(libc::SYS_unshare, kinds.bits()) };
     call!(check(value), "unshare({:#x})", kinds.bits()).map(drop)
+}
+
+/// Does `work` in the network namespace of the link file `namespace` and goes back; no other thread is moved.
+///
+/// A thread that cannot go back would do everything that follows in the wrong network, so the process ends then. It takes
+/// a kernel without memory for that.
+pub fn visit_network<T>(namespace: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T, SyscallError> {
+    struct Home(OwnedFd);
+    impl Drop for Home {
+        fn drop(&mut self) {
+            if setns(self.0.as_fd(), CloneFlags::NEWNET).is_err() {
+                std::process::abort();
+            }
+        }
+    }
+    let path = "/proc/thread-self/ns/net";
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = call!(rustix::fs::open(path, flags, Mode::empty()), "open({path:?})")?;
+    setns(namespace, CloneFlags::NEWNET)?;
+    // Also when `work` panics.
+    let _home = Home(own);
+    Ok(work())
 }
 
 /// `NS_GET_USERNS` of linux/nsfs.h: `_IO(0xb7, 0x1)`.

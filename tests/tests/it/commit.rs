@@ -382,6 +382,7 @@ fn f01_killed_at_every_step_of_commit() -> Result<()> {
         daemon.set_start(Start {
             arguments: Vec::new(),
             environment: vec![("BERTH_FAILPOINT".to_owned(), (*step).to_owned())],
+            host: None,
         });
         daemon.launch()?;
         daemon.berth(&["commit", "c1", "made"])?;

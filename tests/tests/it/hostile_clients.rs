@@ -511,6 +511,7 @@ fn f_26_a_panic_is_one_calls_failure() -> Result<()> {
     let daemon = Daemon::with_busybox_and(Start {
         arguments: Vec::new(),
         environment: vec![("BERTH_FAILPOINT".to_owned(), "create.reserve=panic".to_owned())],
+        host: None,
     })?;
     let body = Some(r#"{"Image":"busybox","Cmd":["true"]}"#);
     let reply = daemon.api("POST", "/v1.50/containers/create?name=c1", body)?;

@@ -175,6 +175,7 @@ fn i13_logs_outlive_their_container() -> Result<()> {
     let start = Start {
         arguments: vec!["--kept-log-opt".to_owned(), "max-containers=3".to_owned()],
         environment: Vec::new(),
+        host: None,
     };
     let mut daemon = Daemon::with_busybox_and(start)?;
     let script = "echo out $0; echo err $0 >&2";

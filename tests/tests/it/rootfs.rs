@@ -49,6 +49,7 @@ fn overlays_are_made_by_paths_on_older_kernels() -> Result<()> {
     let daemon = Daemon::with_busybox_and(Start {
         arguments: Vec::new(),
         environment: vec![("BERTH_OVERLAY".to_owned(), "paths".to_owned())],
+        host: None,
     })?;
     let program = "grep -c ' / overlay .*lowerdir=[0-9]' /proc/mounts; stat -c %u /bin/busybox; date > /kept";
     let text = daemon.ok(&["run", "--name", "c1", "busybox", "sh", "-c", program])?;

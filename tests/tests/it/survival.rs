@@ -36,6 +36,7 @@ fn relaunch_with(daemon: &mut Daemon, step: Option<&str>) -> Result<()> {
     daemon.set_start(Start {
         arguments: Vec::new(),
         environment: environment.into_iter().collect(),
+        host: None,
     });
     daemon.launch().map(drop)
 }

@@ -3,6 +3,8 @@
 //! An option stands in one of the two places; in both it is an error, as in Docker. What is not known is refused by
 //! name in both.
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use base::size::parse_bytes;
 use clap::{Arg, ArgAction, ArgMatches};
 use engine::config::Ulimit;
 use engine::container::KeptLogLimits;
-use engine::{EngineConfig, UserNamespaceDefault};
+use engine::{EngineConfig, NetworkConfig, UserNamespaceDefault};
 use serde_json::{Map, Value};
 
 use super::hosts::Host;
@@ -47,6 +49,7 @@ pub(crate) struct Options {
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
     max_concurrent_downloads: usize,
+    network: NetworkConfig,
     labels: Vec<String>,
     arguments: Vec<OsString>,
 }
@@ -113,6 +116,8 @@ enum Form {
     Many,
     /// `--flag name=value`, `{"name": "value"}`.
     Pairs,
+    /// `--flag base=…,size=…`, `[{"base": …, "size": …}]`.
+    Pools,
     /// `--flag name=soft:hard`, `{"name": {"Name": …, "Soft": …, "Hard": …}}`.
     Ulimits,
 }
@@ -422,14 +427,20 @@ impl Options {
             registry_mirrors: self.registry_mirrors.clone(),
             max_concurrent_downloads: self.max_concurrent_downloads,
             policy: self.policy.clone(),
+            network: self.network.clone(),
             labels: self.labels.clone(),
             debug: self.debug,
         })
     }
 }
 
+/// All options.
+fn specs() -> impl Iterator<Item = &'static Spec> {
+    SPECS.iter().chain(network::SPECS)
+}
+
 fn command() -> clap::Command {
-    let arguments = SPECS.iter().map(|spec| {
+    let arguments = specs().map(|spec| {
         let argument = Arg::new(spec.flag).long(spec.flag).help(spec.help);
         let argument = match spec.short {
             Some(letter) => argument.short(letter),
@@ -448,7 +459,7 @@ fn command() -> clap::Command {
                 .action(ArgAction::Set)
                 .value_name(spec.value)
                 .overrides_with(spec.flag),
-            Form::Many | Form::Pairs | Form::Ulimits => {
+            Form::Many | Form::Pairs | Form::Pools | Form::Ulimits => {
                 argument.action(ArgAction::Append).value_name(spec.value)
             }
         }
@@ -480,7 +491,7 @@ fn read_file(matches: &ArgMatches) -> Result<Map<String, Value>, OptionsError> {
             None => return Ok(Map::new()),
         };
     let file = read_keys(&content).map_err(problem)?;
-    for spec in SPECS {
+    for spec in specs() {
         if let (Some(value), true) = (file.get(spec.key), is_given(matches, spec)) {
             return Err(problem(FileProblem::Both {
                 name: spec.key,
@@ -506,7 +517,7 @@ fn read_keys(content: &[u8]) -> Result<Map<String, Value>, FileProblem> {
     }
     let file: Map<String, Value> =
         serde_json::from_slice(content).map_err(|source| FileProblem::Json { source })?;
-    let is_known = |name: &str| !name.is_empty() && SPECS.iter().any(|spec| spec.key == name);
+    let is_known = |name: &str| !name.is_empty() && specs().any(|spec| spec.key == name);
     let unknown: Vec<&str> = file
         .keys()
         .map(String::as_str)
@@ -523,7 +534,7 @@ fn read_keys(content: &[u8]) -> Result<Map<String, Value>, FileProblem> {
 
 impl Values {
     fn spec(flag: &'static str) -> &'static Spec {
-        let found = SPECS.iter().find(|spec| spec.flag == flag);
+        let found = specs().find(|spec| spec.flag == flag);
         found.unwrap_or_else(|| unreachable!("every flag that is asked for is in the table"))
     }
 
@@ -535,12 +546,17 @@ impl Values {
     }
 
     fn switch(&self, flag: &'static str) -> Result<bool, OptionsError> {
+        self.switch_or(flag, false)
+    }
+
+    /// Returns a switch with another default than off.
+    fn switch_or(&self, flag: &'static str, default: bool) -> Result<bool, OptionsError> {
         let spec = Self::spec(flag);
         if let Some(value) = self.matches.get_one::<String>(flag) {
             return Ok(value == "true");
         }
         match self.file.get(spec.key) {
-            None => Ok(false),
+            None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
             Some(_) => Err(Self::type_error(spec.key, "true or false")),
         }
@@ -557,6 +573,16 @@ impl Values {
             Some(Value::Number(value)) => Ok(Some(value.to_string())),
             Some(_) => Err(Self::type_error(spec.key, "a string or a number")),
         }
+    }
+
+    /// Returns what the command line says, as it was written.
+    fn flags(&self, flag: &str) -> Option<impl Iterator<Item = &String>> {
+        self.matches.get_many::<String>(flag)
+    }
+
+    /// Returns what the file says, as it was written.
+    fn of_file(&self, flag: &'static str) -> Option<&Value> {
+        self.file.get(Self::spec(flag).key)
     }
 
     fn many(&self, flag: &'static str) -> Result<Vec<String>, OptionsError> {
@@ -716,6 +742,7 @@ fn resolve(values: Values, arguments: &[OsString]) -> Result<Options, OptionsErr
             .one("policy")?
             .map(|path| absolute("policy", path))
             .transpose()?,
+        network: network::resolve(&values)?,
         labels: values.many("label")?,
         arguments: arguments.to_vec(),
     })
@@ -881,7 +908,10 @@ mod tests {
     #[test]
     fn unknown_options_are_refused_by_name() {
         for (line, name) in [
-            ("--bridge none", "--bridge"),
+            (
+                "--swarm-default-advertise-addr x",
+                "--swarm-default-advertise-addr",
+            ),
             ("--tlsverify", "--tlsverify"),
             ("--userns maybe", "maybe"),
             ("-H tcp://", "tcp://"),
@@ -895,10 +925,11 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_refused_by_name() {
-        let error = read_keys(br#"{"debug": true, "bip": "1.2.3.4/5", "on-demand": true}"#).unwrap_err();
+        let error =
+            read_keys(br#"{"debug": true, "node-generic-resources": [], "on-demand": true}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the following directives don't match any configuration option: bip, on-demand"
+            "the following directives don't match any configuration option: node-generic-resources, on-demand"
         );
         assert!(read_keys(b"[]").is_err());
         assert!(read_keys(b" \n").unwrap().is_empty());

@@ -64,6 +64,21 @@ pub(crate) static IMAGE: Command = Command {
     state: State::Ready(|arguments, session| Box::pin(image(arguments, session))),
 };
 
+/// The table entry of `network inspect`.
+pub(crate) static NETWORK: Command = Command {
+    path: &["network", "inspect"],
+    aliases: &[],
+    usage: "[OPTIONS] NETWORK [NETWORK...]",
+    about: "Show networks in detail",
+    flags: &[&[
+        INSPECT_FORMAT,
+        switch("verbose", "Also what helps to find faults").short('v'),
+    ]],
+    positionals: Positionals::AtLeast(1),
+    order: Order::Mixed,
+    state: State::Ready(|arguments, session| Box::pin(network(arguments, session))),
+};
+
 /// The table entry of `volume inspect`.
 pub(crate) static VOLUME: Command = Command {
     path: &["volume", "inspect"],
@@ -81,17 +96,24 @@ pub(crate) static VOLUME: Command = Command {
 enum Type {
     Container { size: bool },
     Image,
+    Network { verbose: bool },
     Volume,
 }
 
 async fn any(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     let size = arguments.switch("size");
     let types: &[Type] = match arguments.text("type") {
-        "" => &[Type::Container { size }, Type::Image, Type::Volume],
+        "" => &[
+            Type::Container { size },
+            Type::Image,
+            Type::Network { verbose: false },
+            Type::Volume,
+        ],
         "container" => &[Type::Container { size }],
         "image" => &[Type::Image],
+        "network" => &[Type::Network { verbose: false }],
         "volume" => &[Type::Volume],
-        kind @ ("network" | "plugin" | "node" | "service" | "task" | "secret" | "config") => {
+        kind @ ("plugin" | "node" | "service" | "task" | "secret" | "config") => {
             return Err(Failure::invalid(format!(
                 "--type={kind} is not supported yet: there are no objects of that type"
             )));
@@ -112,6 +134,11 @@ async fn container(arguments: &Arguments, session: &Session<'_>) -> Result<u8, F
 
 async fn image(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     inspect(arguments, session, &[Type::Image]).await
+}
+
+async fn network(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
+    let verbose = arguments.switch("verbose");
+    inspect(arguments, session, &[Type::Network { verbose }]).await
 }
 
 async fn volume(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
@@ -173,6 +200,7 @@ async fn find(client: &Client, name: &str, types: &[Type]) -> Result<Box<RawValu
         let found = match kind {
             Type::Container { size } => client.inspect_container(name, *size).await,
             Type::Image => client.inspect_image(name).await,
+            Type::Network { verbose } => client.inspect_network(name, *verbose).await,
             Type::Volume => client.inspect_volume(name).await,
         };
         match found {

@@ -1,4 +1,4 @@
-//! `container prune`, `image prune`, `volume prune` and `system prune`: removes what nothing uses.
+//! `container prune`, `image prune`, `network prune`, `volume prune` and `system prune`: removes what nothing uses.
 
 use api_types::image::ImageDelete;
 use base::size::HumanSize;
@@ -39,6 +39,18 @@ pub(crate) static IMAGES: Command = Command {
     positionals: Positionals::Exactly(0),
     order: Order::Mixed,
     state: State::Ready(|arguments, session| Box::pin(images(arguments, session))),
+};
+
+/// The table entry of `network prune`.
+pub(crate) static NETWORKS: Command = Command {
+    path: &["network", "prune"],
+    aliases: &[],
+    usage: "[OPTIONS]",
+    about: "Remove networks that no container uses",
+    flags: &[&[FILTER, FORCE]],
+    positionals: Positionals::Exactly(0),
+    order: Order::Mixed,
+    state: State::Ready(|arguments, session| Box::pin(networks(arguments, session))),
 };
 
 /// The table entry of `volume prune`.
@@ -103,6 +115,21 @@ async fn images(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Fail
     report(&[prune_images(&client, all, filters(arguments)).await?])
 }
 
+async fn networks(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
+    if !may(
+        arguments,
+        "WARNING! This will remove all custom networks not used by at least one container.",
+    )? {
+        return Ok(0);
+    }
+    let client = session.connect().await?;
+    // Networks take no room, so no sum is told.
+    let pruned = prune_networks(&client, &filters(arguments)).await?;
+    let lines = pruned.lines.iter().map(|line| format!("{line}\n"));
+    output::out(&lines.collect::<String>())?;
+    Ok(0)
+}
+
 async fn volumes(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     let all = arguments.switch("all");
     let warning = if all {
@@ -120,6 +147,7 @@ async fn volumes(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Fai
 async fn system(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Failure> {
     let (all, with_volumes) = (arguments.switch("all"), arguments.switch("volumes"));
     let mut warning = "WARNING! This will remove:\n  - all stopped containers\n".to_owned();
+    warning.push_str("  - all networks not used by at least one container\n");
     if with_volumes {
         warning.push_str("  - all anonymous volumes not used by at least one container\n");
     }
@@ -128,12 +156,20 @@ async fn system(arguments: &Arguments, session: &Session<'_>) -> Result<u8, Fail
     } else {
         "  - all dangling images\n"
     });
+    let given = arguments.list("filter");
+    if !given.is_empty() {
+        warning.push_str("\n  Items to be pruned will be filtered with:\n");
+        warning.extend(given.iter().map(|filter| format!("  - {filter}\n")));
+    }
     if !may(arguments, &warning)? {
         return Ok(0);
     }
     let client = session.connect().await?;
     let filters = filters(arguments);
-    let mut pruned = vec![prune_containers(&client, &filters).await?];
+    let mut pruned = vec![
+        prune_containers(&client, &filters).await?,
+        prune_networks(&client, &filters).await?,
+    ];
     if with_volumes {
         pruned.push(prune_volumes(&client, false, filters.clone()).await?);
     }
@@ -157,6 +193,14 @@ async fn prune_containers(client: &Client, filters: &Filters) -> Result<Pruned, 
             reply.containers_deleted.unwrap_or_default(),
         ),
         bytes: reply.space_reclaimed,
+    })
+}
+
+async fn prune_networks(client: &Client, filters: &Filters) -> Result<Pruned, Failure> {
+    let reply = client.prune_networks(filters).await?;
+    Ok(Pruned {
+        lines: titled("Deleted Networks:", reply.networks_deleted.unwrap_or_default()),
+        bytes: 0,
     })
 }
 

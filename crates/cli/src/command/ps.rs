@@ -175,22 +175,68 @@ fn size(container: &ContainerSummary) -> String {
     }
 }
 
-/// Returns ports as `0.0.0.0:80->80/tcp, 90/tcp`.
+/// Returns ports as `0.0.0.0:80-81->80-81/tcp, 90/tcp`: neighbours that keep their numbers are joined, and what is moved to
+/// another number comes last.
 fn ports(ports: &[Port]) -> String {
-    let mut texts: Vec<String> = ports
-        .iter()
-        .map(|port| {
-            let inside = format!("{}/{}", port.private_port, port.kind);
-            match (port.public_port, port.ip.as_str()) {
-                (0, _) => inside,
-                (public, "") => format!("{public}->{inside}"),
-                (public, ip) if ip.contains(':') => format!("[{ip}]:{public}->{inside}"),
-                (public, ip) => format!("{ip}:{public}->{inside}"),
+    struct Group<'a> {
+        ip: &'a str,
+        kind: &'a str,
+        first: u16,
+        last: u16,
+    }
+    let mut ports: Vec<&Port> = ports.iter().collect();
+    ports.sort_by_key(|port| (port.private_port, &port.ip, port.public_port, &port.kind));
+    let mut texts = Vec::new();
+    let mut moved = Vec::new();
+    // In the order in which they begin.
+    let mut open: Vec<Group<'_>> = Vec::new();
+    for port in ports {
+        let (ip, kind, number) = (port.ip.as_str(), port.kind.as_str(), port.private_port);
+        if !ip.is_empty() && port.public_port != number {
+            moved.push(format!(
+                "{}->{number}/{kind}",
+                address(ip, &port.public_port.to_string())
+            ));
+            continue;
+        }
+        match open.iter_mut().find(|group| (group.ip, group.kind) == (ip, kind)) {
+            None => open.push(Group {
+                ip,
+                kind,
+                first: number,
+                last: number,
+            }),
+            Some(group) if group.last.checked_add(1) == Some(number) => group.last = number,
+            Some(group) => {
+                texts.push((group.ip, group.kind, group.first, group.last));
+                (group.first, group.last) = (number, number);
             }
-        })
-        .collect();
-    texts.sort();
-    texts.join(", ")
+        }
+    }
+    texts.extend(
+        open.iter()
+            .map(|group| (group.ip, group.kind, group.first, group.last)),
+    );
+    let joined = texts.into_iter().map(|(ip, kind, first, last)| {
+        let range = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        };
+        match ip {
+            "" => format!("{range}/{kind}"),
+            ip => format!("{}->{range}/{kind}", address(ip, &range)),
+        }
+    });
+    joined.chain(moved).collect::<Vec<_>>().join(", ")
+}
+
+fn address(ip: &str, port: &str) -> String {
+    if ip.contains(':') {
+        format!("[{ip}]:{port}")
+    } else {
+        format!("{ip}:{port}")
+    }
 }
 
 #[cfg(test)]
@@ -226,10 +272,26 @@ mod tests {
         assert_eq!(short.field("ID"), "0123456789ab");
         assert_eq!(short.field("Names"), "elegant_hawking");
         assert_eq!(short.field("Command"), "\"sleep 1000000000000…\"");
-        assert_eq!(short.field("Ports"), "0.0.0.0:8080->80/tcp, 90/tcp");
+        assert_eq!(short.field("Ports"), "90/tcp, 0.0.0.0:8080->80/tcp");
         assert_eq!(short.field("Size"), "4.27MB (virtual 5MB)");
         let long = row(&container, false);
         assert_eq!(long.field("Names"), "elegant_hawking,other/alias");
         assert_eq!(long.field("Command"), "\"sleep 1000000000000000000\"");
+    }
+
+    /// What `docker ps` of docker 28.2.2 shows of sets of ports.
+    const DOCKER: &str = include_str!("docker-28.2.2-ports.jsonl");
+
+    #[test]
+    fn ports_are_shown_as_docker_shows_them() {
+        #[derive(serde::Deserialize)]
+        struct Recorded {
+            ports: Vec<Port>,
+            shown: String,
+        }
+        for line in DOCKER.lines() {
+            let recorded: Recorded = serde_json::from_str(line).unwrap();
+            assert_eq!(ports(&recorded.ports), recorded.shown);
+        }
     }
 }

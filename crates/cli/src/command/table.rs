@@ -2,9 +2,9 @@
 
 use crate::command::{
     attach, commit, cp, create, dial_stdio, diff, events, exec, export, history, image, image_copy, info,
-    inspect, kill, load, login, logout, logs, pack, pause, port, prune, ps, pull, push, registry, rename,
-    restart, rm, rollback, run, save, search, start, stats, stop, system_check, top, update, version, volume,
-    wait,
+    inspect, kill, load, login, logout, logs, network, pack, pause, port, prune, ps, pull, push, registry,
+    rename, restart, rm, rollback, run, save, search, start, stats, stop, system_check, top, update, version,
+    volume, wait,
 };
 use crate::flag::{Command, Flag, Order, Positionals, State, many, one, switch};
 
@@ -76,15 +76,16 @@ macro_rules! not_yet {
     };
 }
 
-static GROUPS: [&Command; 5] = group! {
+static GROUPS: [&Command; 6] = group! {
     "container": "Manage containers",
     "image": "Manage images",
+    "network": "Manage networks",
     "registry": "Run a registry",
     "system": "Manage Berth",
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 62] = [
+static READY: [&Command; 71] = [
     &attach::COMMAND,
     &commit::COMMAND,
     &cp::COMMAND,
@@ -127,6 +128,14 @@ static READY: [&Command; 62] = [
     &image::REMOVE,
     &search::COMMAND,
     &image::TAG,
+    &network::AUDIT,
+    &network::CONNECT,
+    &network::CREATE,
+    &network::DISCONNECT,
+    &inspect::NETWORK,
+    &network::LIST,
+    &prune::NETWORKS,
+    &network::REMOVE,
     &info::DISK_USAGE,
     &events::COMMAND,
     &dial_stdio::COMMAND,
@@ -147,9 +156,10 @@ static READY: [&Command; 62] = [
     GROUPS[2],
     GROUPS[3],
     GROUPS[4],
+    GROUPS[5],
 ];
 
-static NOT_YET: [&Command; 29] = not_yet! {
+static NOT_YET: [&Command; 21] = not_yet! {
     ["build"] "Build an image from a Dockerfile";
     ["builder"] "Manage builds";
     ["buildx"] "Build with BuildKit";
@@ -159,14 +169,6 @@ static NOT_YET: [&Command; 29] = not_yet! {
     ["context"] "Manage contexts";
     ["image", "build"] "Build an image from a Dockerfile";
     ["manifest"] "Manage image manifests";
-    ["network"] "Manage networks";
-    ["network", "connect"] "Connect a container to a network";
-    ["network", "create"] "Create a network";
-    ["network", "disconnect"] "Disconnect a container from a network";
-    ["network", "inspect"] "Show networks in detail";
-    ["network", "ls"] "List networks";
-    ["network", "prune"] "Remove unused networks";
-    ["network", "rm"] "Remove networks";
     ["node"] "Manage swarm nodes";
     ["plugin"] "Manage plugins";
     ["scout"] "Look for vulnerabilities";

@@ -3,7 +3,7 @@
 use api_types::host_config::UpdateRequest;
 
 use crate::check;
-use crate::create::restart_policy;
+use crate::create::{check_net_rate, net_rate, restart_policy};
 use crate::failure::{Failure, describe};
 use crate::flag::{Command, Order, Positionals, State, one};
 use crate::output;
@@ -54,6 +54,18 @@ pub(crate) static COMMAND: Command = Command {
             "Limit of memory and swap together; -1 for no limit of swap",
         )
         .check(check::size_or_unlimited),
+        one(
+            "net-rate-in",
+            "rate",
+            "How much the container may receive (8mbit), or none",
+        )
+        .check(check_net_rate),
+        one(
+            "net-rate-out",
+            "rate",
+            "How much the container may send (8mbit), or none",
+        )
+        .check(check_net_rate),
         one("pids-limit", "int", "Limit of processes; -1 for none").check(check::integer),
         one("restart", "string", "When to start the container again"),
         one("shm-size", "bytes", "Size of /dev/shm").check(check::size),
@@ -121,6 +133,8 @@ fn request(arguments: &Arguments) -> Result<UpdateRequest, Failure> {
         pids_limit: arguments.number_if_set("pids-limit"),
         restart_policy: restart_policy(arguments.text("restart"))?,
         shm_size: bytes("shm-size")?,
+        berth_net_rate_in: net_rate(arguments, "net-rate-in")?,
+        berth_net_rate_out: net_rate(arguments, "net-rate-out")?,
         ..UpdateRequest::default()
     })
 }

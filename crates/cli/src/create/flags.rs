@@ -1,12 +1,9 @@
 //! The flags that `run` and `create` share, in docker's alphabetical order, then Berth's own.
 
 use crate::check;
-use crate::create::{mount, resources};
+use crate::create::{mount, network, resources};
 use crate::flag::{Flag, many, one, switch};
 
-/// Why flags of networks are refused.
-const NETWORKS: &str =
-    "it comes with the networks issue; until then containers have --network none, host or container:ID";
 /// Why flags of health checks are refused.
 const HEALTH: &str = "health checks are not run yet";
 /// Why flags of Windows are refused.
@@ -14,7 +11,7 @@ const WINDOWS: &str = "it is for Windows only";
 
 /// The table.
 pub(crate) const FLAGS: &[Flag] = &[
-    many("add-host", "list", "Add a custom host-to-IP mapping (host:ip)").not_yet(NETWORKS),
+    many("add-host", "list", "Add a custom host-to-IP mapping (host:ip)").check(network::check_add_host),
     many("annotation", "map", "Add an annotation that the OCI runtime sees"),
     many("attach", "list", "Attach to STDIN, STDOUT or STDERR")
         .short('a')
@@ -88,17 +85,17 @@ pub(crate) const FLAGS: &[Flag] = &[
     switch("disable-content-trust", "Skip image verification")
         .default("true")
         .never("images are not signed by content trust any more"),
-    many("dns", "list", "Set custom DNS servers").not_yet(NETWORKS),
+    many("dns", "list", "Set custom DNS servers").check(network::check_dns),
     many("dns-opt", "list", "").alias_of("dns-option"),
-    many("dns-option", "list", "Set DNS options").not_yet(NETWORKS),
-    many("dns-search", "list", "Set custom DNS search domains").not_yet(NETWORKS),
+    many("dns-option", "list", "Set DNS options"),
+    many("dns-search", "list", "Set custom DNS search domains").check(network::check_dns_search),
     one("domainname", "string", "NIS domain name of the container"),
     one("entrypoint", "string", "Use another entrypoint than the image's"),
     many("env", "list", "Set environment variables")
         .short('e')
         .check(check::environment),
     many("env-file", "list", "Read environment variables from a file"),
-    many("expose", "list", "Expose a port or a range of ports").check(resources::check_expose),
+    many("expose", "list", "Expose a port or a range of ports"),
     one("gpus", "gpu-request", "GPU devices to add to the container")
         .not_yet("GPUs come with the devices issue"),
     many("group-add", "list", "Add supplementary groups"),
@@ -123,8 +120,8 @@ pub(crate) const FLAGS: &[Flag] = &[
     switch("interactive", "Keep STDIN open even if not attached").short('i'),
     one("io-maxbandwidth", "bytes", "Maximum IO bandwidth (Windows only)").never(WINDOWS),
     one("io-maxiops", "uint", "Maximum IOps (Windows only)").never(WINDOWS),
-    one("ip", "string", "IPv4 address").not_yet(NETWORKS),
-    one("ip6", "string", "IPv6 address").not_yet(NETWORKS),
+    one("ip", "string", "IPv4 address in the network"),
+    one("ip6", "string", "IPv6 address in the network"),
     one(
         "ipc",
         "string",
@@ -136,11 +133,11 @@ pub(crate) const FLAGS: &[Flag] = &[
         .short('l')
         .check(check::label),
     many("label-file", "list", "Read labels from a file, one a line"),
-    many("link", "list", "Add a link to another container").not_yet(NETWORKS),
-    many("link-local-ip", "list", "Link-local addresses").not_yet(NETWORKS),
+    many("link", "list", "Add a link to another container").check(network::check_link),
+    many("link-local-ip", "list", "Link-local addresses"),
     one("log-driver", "string", "Log driver of the container"),
     many("log-opt", "list", "Log driver options"),
-    one("mac-address", "string", "MAC address").not_yet(NETWORKS),
+    one("mac-address", "string", "MAC address in the network"),
     one("memory", "bytes", "Memory limit")
         .short('m')
         .check(check::size),
@@ -165,14 +162,14 @@ pub(crate) const FLAGS: &[Flag] = &[
     many(
         "network",
         "network",
-        "Network of the container (none|host|container:ID|ns:PATH)",
-    ),
+        "Network of the container (NETWORK|none|host|container:ID|ns:PATH|name=NETWORK,ip=…)",
+    )
+    .check(network::check_network),
     many(
         "network-alias",
         "list",
         "Add a name of the container in its network",
-    )
-    .not_yet(NETWORKS),
+    ),
     switch("no-healthcheck", "Do not check health, whatever the image says"),
     switch("oom-kill-disable", "Do not kill when memory runs out"),
     one(
@@ -189,12 +186,8 @@ pub(crate) const FLAGS: &[Flag] = &[
     one("pids-limit", "int", "Limit of processes; -1 for none").check(check::integer),
     one("platform", "string", "Platform of the image; only the host's"),
     switch("privileged", "Give all privileges to the container"),
-    many("publish", "list", "Publish a port to the host")
-        .short('p')
-        .not_yet(NETWORKS),
-    switch("publish-all", "Publish all exposed ports")
-        .short('P')
-        .not_yet(NETWORKS),
+    many("publish", "list", "Publish a port to the host").short('p'),
+    switch("publish-all", "Publish all exposed ports").short('P'),
     one(
         "pull",
         "string",
@@ -242,6 +235,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         "keep-ns",
         "Keep the container's UTS, IPC, network and user namespaces when it stops, for its next start",
     ),
+    one(
+        "net-rate-in",
+        "rate",
+        "How much the container may receive (8mbit; bit, kbit, mbit, gbit)",
+    )
+    .check(resources::check_net_rate),
+    one(
+        "net-rate-out",
+        "rate",
+        "How much the container may send (8mbit; bit, kbit, mbit, gbit)",
+    )
+    .check(resources::check_net_rate),
     one(
         "rootfs",
         "dir",

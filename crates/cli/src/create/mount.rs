@@ -169,7 +169,7 @@ fn tmpfs(mount: &mut Mount) -> &mut TmpfsOptions {
 }
 
 /// Splits one line of comma-separated values; a value with a comma stands in double quotes (RFC 4180).
-fn fields(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn fields(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut field = String::new();
     let mut characters = text.trim().chars().peekable();

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use api_types::config::{ContainerConfig, Healthcheck, Words};
 use api_types::container::CreateRequest;
 use api_types::host_config::{HostConfig, LogConfig};
-use api_types::network::NetworkingConfig;
 
 use crate::check::parse_cpus;
 use crate::create::mount::{self, Volume};
 use crate::create::resources::{self, pairs, restart_policy};
-use crate::create::{files, security};
+use crate::create::{files, network, ports, security};
 use crate::failure::Failure;
 use crate::parse::Arguments;
 use crate::terminal;
@@ -36,15 +35,29 @@ impl Request {
             .into_iter()
             .map(mount::parse_volume)
             .collect::<Result<_, _>>()?;
-        let config = config(arguments, image, command, &volumes)?;
-        let host_config = host_config(arguments, &volumes)?;
+        let published = ports::parse_publish(&arguments.list("publish")).map_err(ours)?;
+        let networks = network::networks(arguments)?;
+        let mut config = config(arguments, image, command, &volumes)?;
+        let exposed = published.ports.into_iter();
+        config
+            .exposed_ports
+            .extend(exposed.map(|port| (port, serde_json::Map::new())));
+        let host_config = HostConfig {
+            network_mode: networks.mode,
+            port_bindings: published
+                .bindings
+                .into_iter()
+                .map(|(port, bindings)| (port, Some(bindings)))
+                .collect(),
+            ..host_config(arguments, &volumes)?
+        };
         Ok(Self {
             name: arguments.text("name").to_owned(),
             platform: platform(arguments.text("platform"))?,
             body: CreateRequest {
                 config,
                 host_config,
-                networking_config: NetworkingConfig::default(),
+                networking_config: networks.config,
             },
         })
     }
@@ -116,8 +129,7 @@ fn config(
         }
     };
     let attach_stdin = attached("stdin", interactive);
-    let exposed = arguments.list("expose").into_iter().map(resources::parse_expose);
-    let exposed: Vec<Vec<String>> = exposed.collect::<Result<_, _>>().map_err(Failure::invalid)?;
+    let exposed = ports::parse_expose(&arguments.list("expose")).map_err(ours)?;
     let anonymous = volumes.iter().filter_map(|volume| match volume {
         Volume::Anonymous(path) => Some((path.clone(), serde_json::Map::new())),
         Volume::Bind(_) => None,
@@ -131,7 +143,6 @@ fn config(
         attach_stderr: attached("stderr", true),
         exposed_ports: exposed
             .into_iter()
-            .flatten()
             .map(|port| (port, serde_json::Map::new()))
             .collect(),
         tty: arguments.switch("tty"),
@@ -216,7 +227,6 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         binds: if binds.is_empty() { None } else { Some(binds) },
         container_id_file: arguments.text("cidfile").to_owned(),
         log_config: log_config(arguments)?,
-        network_mode: network_mode(&arguments.list("network"))?,
         restart_policy,
         auto_remove,
         volume_driver: arguments.text("volume-driver").to_owned(),
@@ -226,11 +236,18 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         cap_add: security::capabilities(&arguments.list("cap-add")),
         cap_drop: security::capabilities(&arguments.list("cap-drop")),
         cgroupns_mode: mode(arguments, "cgroupns", "CGROUP", &["host", "private"])?,
+        dns: Some(parsed(arguments, "dns", network::parse_dns)?),
+        dns_options: Some(all("dns-option").unwrap_or_default()),
+        dns_search: Some(parsed(arguments, "dns-search", network::parse_dns_search)?),
+        extra_hosts: Some(parsed(arguments, "add-host", network::parse_add_host)?)
+            .filter(|hosts| !hosts.is_empty()),
         group_add: all("group-add"),
         ipc_mode: arguments.text("ipc").to_owned(),
+        links: all("link"),
         oom_score_adj: arguments.number("oom-score-adj"),
         pid_mode: mode(arguments, "pid", "PID", &["host", "container:", "ns:"])?,
         privileged: arguments.switch("privileged"),
+        publish_all_ports: arguments.switch("publish-all"),
         readonly_rootfs: arguments.switch("read-only"),
         security_opt: security.options,
         tmpfs: tmpfs(arguments),
@@ -251,6 +268,8 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         berth_uid_maps: parsed(arguments, "uidmap", resources::parse_id_map)?,
         berth_gid_maps: parsed(arguments, "gidmap", resources::parse_id_map)?,
         berth_keep_namespaces: arguments.switch("keep-ns"),
+        berth_net_rate_in: net_rate(arguments, "net-rate-in")?.max(0),
+        berth_net_rate_out: net_rate(arguments, "net-rate-out")?.max(0),
         ..HostConfig::default()
     };
     with_resources(arguments, host)
@@ -327,6 +346,11 @@ fn parsed<T>(
     values.collect::<Result<_, _>>().map_err(Failure::invalid)
 }
 
+/// Puts the program's name before what is wrong, as docker does.
+fn ours(problem: String) -> Failure {
+    Failure::invalid(format!("berth: {problem}"))
+}
+
 fn some_if_any(values: Vec<&str>) -> Option<Vec<String>> {
     if values.is_empty() {
         None
@@ -344,6 +368,14 @@ fn bytes(text: &str) -> Result<i64, Failure> {
         .map_err(|_reason: std::num::TryFromIntError| Failure::invalid(format!("invalid size: '{text}'")))
 }
 
+/// Returns bits per second; 0 if the flag was not given, -1 for no limit.
+pub(crate) fn net_rate(arguments: &Arguments, flag: &str) -> Result<i64, Failure> {
+    match arguments.text(flag) {
+        "" => Ok(0),
+        text => resources::parse_net_rate(text).map_err(Failure::invalid),
+    }
+}
+
 /// Checks the value of a flag that names a namespace; a wish that ends in a colon needs a name after it.
 fn mode(arguments: &Arguments, flag: &str, kind: &str, known: &[&str]) -> Result<String, Failure> {
     let value = arguments.text(flag);
@@ -356,25 +388,6 @@ fn mode(arguments: &Arguments, flag: &str, kind: &str, known: &[&str]) -> Result
         Ok(value.to_owned())
     } else {
         Err(Failure::invalid(format!("berth: --{flag}: invalid {kind} mode")))
-    }
-}
-
-/// Until there are networks, only those that need none.
-fn network_mode(networks: &[&str]) -> Result<String, Failure> {
-    match *networks {
-        [] | ["default" | ""] => Ok("default".to_owned()),
-        [network @ ("none" | "host")] => Ok(network.to_owned()),
-        [network]
-            if ["container:", "ns:"]
-                .iter()
-                .any(|prefix| network.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty())) =>
-        {
-            Ok(network.to_owned())
-        }
-        [network, ..] => Err(Failure::invalid(format!(
-            "--network {network} is not supported yet: it comes with the networks issue; until then none, host, \
-             container:ID and ns:PATH can be used, one at a time"
-        ))),
     }
 }
 

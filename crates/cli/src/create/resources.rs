@@ -1,4 +1,4 @@
-//! Values of resource flags: weights, rates, limits, id maps, offsets, ports.
+//! Values of resource flags: weights, rates, limits, id maps, offsets.
 
 use std::collections::BTreeMap;
 
@@ -245,28 +245,39 @@ pub(crate) fn check_time_offset(text: &str) -> Result<(), String> {
     parse_time_offset(text).map(drop)
 }
 
-/// Reads `PORT[-PORT][/PROTOCOL]` as the names of ports.
-pub(crate) fn parse_expose(text: &str) -> Result<Vec<String>, String> {
-    let wrong = || format!("invalid range format for --expose: {text}");
-    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if !["tcp", "udp", "sctp"].contains(&protocol) {
-        return Err(format!("invalid protocol for --expose: {text}"));
+/// Reads bits per second, such as `8mbit` or `500000`, in units of a thousand; `none` is without limit, which is -1.
+pub(crate) fn parse_net_rate(text: &str) -> Result<i64, String> {
+    if text == "none" {
+        return Ok(-1);
     }
-    let (first, last) = range.split_once('-').unwrap_or((range, range));
-    let port = |text: &str| {
-        text.parse::<u16>()
-            .map_err(|_reason: std::num::ParseIntError| wrong())
+    let wrong = || format!("invalid rate '{text}': a number with bit, kbit, mbit or gbit is needed, or none");
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "bit" => 1,
+        "kbit" => 1_000,
+        "mbit" => 1_000_000,
+        "gbit" => 1_000_000_000,
+        _ => return Err(wrong()),
     };
-    let (first, last) = (port(first)?, port(last)?);
-    if first > last || first == 0 {
-        return Err(wrong());
+    let number: i64 = number
+        .parse()
+        .map_err(|_reason: std::num::ParseIntError| wrong())?;
+    let rate = number.checked_mul(factor).ok_or_else(wrong)?;
+    // Less than this is no rate at which anything arrives.
+    if rate < 8_000 {
+        return Err(format!(
+            "invalid rate '{text}': at least 8kbit is needed, or none"
+        ));
     }
-    Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+    Ok(rate)
 }
 
-/// Wants `PORT[-PORT][/PROTOCOL]`.
-pub(crate) fn check_expose(text: &str) -> Result<(), String> {
-    parse_expose(text).map(drop)
+/// Wants a rate.
+pub(crate) fn check_net_rate(text: &str) -> Result<(), String> {
+    parse_net_rate(text).map(drop)
 }
 
 /// Reads `KEY=VALUE` pairs; a bare key has an empty value.
@@ -277,4 +288,34 @@ pub(crate) fn pairs(texts: &[&str]) -> BTreeMap<String, String> {
     split
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_in_bits() {
+        for (text, rate) in [
+            ("8mbit", 8_000_000),
+            ("500KBIT", 500_000),
+            ("9000", 9_000),
+            ("1gbit", 1_000_000_000),
+            ("none", -1),
+        ] {
+            assert_eq!(parse_net_rate(text), Ok(rate), "{text}");
+        }
+        for text in [
+            "",
+            "8",
+            "mbit",
+            "-8mbit",
+            "8mb",
+            "1.5mbit",
+            "99999999999999999999gbit",
+            "9999999999999gbit",
+        ] {
+            assert!(parse_net_rate(text).is_err(), "{text}");
+        }
+    }
 }

@@ -16,17 +16,15 @@ use crate::parse::{Parsed, parse};
 
 const RECORDED: &str = include_str!("golden/docker-28.2.2.jsonl");
 
+/// More lines of the same kind; here what is said of endpoints counts too.
+const RECORDED_NETWORKS: &str = include_str!("golden/docker-28.2.2-network.jsonl");
+
 /// Arguments by which a line is known to be refused by name, whatever docker makes of it.
 const REFUSED: &[&str] = &[
-    "--add-host",
-    "--dns",
     "--gpus",
     "--health-cmd",
     "--kernel-memory",
-    "--network",
     "--storage-opt",
-    "-P",
-    "-p",
     "vendor.com/class=name",
 ];
 
@@ -84,7 +82,10 @@ fn requests_are_dockers() {
     let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
     let default = &first["default"];
     let mut wrong = BTreeMap::new();
-    for line in lines {
+    let lines = lines
+        .map(|line| (line, false))
+        .chain(RECORDED_NETWORKS.lines().map(|line| (line, true)));
+    for (line, endpoints_count) in lines {
         let case: Value = serde_json::from_str(&files.fill_in(line)).unwrap();
         let arguments: Vec<String> = serde_json::from_value(case["args"].clone()).unwrap();
         if arguments.iter().any(|argument| argument.contains(NEWER)) {
@@ -103,9 +104,24 @@ fn requests_are_dockers() {
                         expected[key] = value.clone();
                     }
                 }
-                // Which network there is besides its name is the daemon's affair.
-                expected.as_object_mut().unwrap().remove("NetworkingConfig");
                 let mut sent = serde_json::to_value(&request.body).unwrap();
+                if endpoints_count {
+                    let names = |body: &Value| -> Vec<String> {
+                        let endpoints = body["NetworkingConfig"]["EndpointsConfig"].as_object();
+                        endpoints
+                            .map(|endpoints| endpoints.keys().cloned().collect())
+                            .unwrap_or_default()
+                    };
+                    if names(&sent) != names(&expected) {
+                        wrong.insert(
+                            name.clone(),
+                            format!("endpoints {:?}, want {:?}", names(&sent), names(&expected)),
+                        );
+                    }
+                } else {
+                    expected.as_object_mut().unwrap().remove("NetworkingConfig");
+                    sent.as_object_mut().unwrap().remove("NetworkingConfig");
+                }
                 sort_environment(&mut expected);
                 sort_environment(&mut sent);
                 if meaning(&sent) != meaning(&expected) {

@@ -18,6 +18,41 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
     cut
 }
 
+/// Compares names so that numbers in them count as numbers: `web9` is before `web10`.
+pub(crate) fn natural_order(left: &str, right: &str) -> std::cmp::Ordering {
+    let (mut left, mut right) = (left, right);
+    loop {
+        let (left_digits, right_digits) = (digits(left), digits(right));
+        if left_digits > 0 && right_digits > 0 {
+            let numbers = (
+                left[..left_digits].trim_start_matches('0'),
+                right[..right_digits].trim_start_matches('0'),
+            );
+            let order = numbers
+                .0
+                .len()
+                .cmp(&numbers.1.len())
+                .then(numbers.0.cmp(numbers.1));
+            if order.is_ne() {
+                return order;
+            }
+            (left, right) = (&left[left_digits..], &right[right_digits..]);
+            continue;
+        }
+        let (mut left_rest, mut right_rest) = (left.chars(), right.chars());
+        match (left_rest.next(), right_rest.next()) {
+            (Some(left_first), Some(right_first)) if left_first == right_first => {
+                (left, right) = (left_rest.as_str(), right_rest.as_str());
+            }
+            (left_first, right_first) => return left_first.cmp(&right_first),
+        }
+    }
+}
+
+fn digits(text: &str) -> usize {
+    text.bytes().take_while(u8::is_ascii_digit).count()
+}
+
 /// Returns a text in double quotes as Go's `strconv.Quote` writes it.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -67,6 +102,16 @@ pub(crate) fn harmless(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_in_names_count() {
+        let mut names = ["web10", "web9", "a", "web", "web09b", "web9a", "é2", "é10"];
+        names.sort_by(|left, right| natural_order(left, right));
+        assert_eq!(
+            names,
+            ["a", "web", "web9", "web9a", "web09b", "web10", "é2", "é10"]
+        );
+    }
 
     #[test]
     fn short_forms() {

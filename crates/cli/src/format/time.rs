@@ -34,6 +34,18 @@ pub(crate) fn ago(unix_seconds: i64) -> String {
     format!("{} ago", human(since))
 }
 
+/// Returns a moment of the API (RFC 3339 in UTC) as Go's `time.Time` prints itself.
+pub(crate) fn as_go_writes(moment: &str) -> String {
+    let Some((date, time)) = moment.strip_suffix('Z').and_then(|moment| moment.split_once('T')) else {
+        return moment.to_owned();
+    };
+    let time = match time.split_once('.') {
+        Some(_) => time.trim_end_matches('0').trim_end_matches('.'),
+        None => time,
+    };
+    format!("{date} {time} +0000 UTC")
+}
+
 /// Returns a time as docker's `CreatedAt` shows it, in UTC: `2026-11-21 10:07:22 +0000 UTC`.
 pub(crate) fn created_at(unix_seconds: i64) -> String {
     let text = Timestamp::from_unix(unix_seconds, 0).to_string();

@@ -17,6 +17,8 @@ use super::start::{self, StartError};
 use super::state::{Answer, Ask, decide};
 use super::view::{ChangeError, Changed};
 use crate::Engine;
+use crate::config::EndpointRequest;
+use crate::network::{NetworkError, NetworkRecord};
 
 /// A request to an actor, with the place for its answer.
 #[derive(Debug)]
@@ -27,6 +29,13 @@ pub(crate) enum Command {
     Freeze(bool, oneshot::Sender<Result<(), ChangeError>>),
     /// Remember that a person stopped it, so that nothing restarts it.
     MarkStopped(oneshot::Sender<()>),
+    /// Connect it to a network.
+    Connect(
+        Box<(Arc<NetworkRecord>, EndpointRequest)>,
+        oneshot::Sender<Result<(), NetworkError>>,
+    ),
+    /// Disconnect it from a network.
+    Disconnect(Arc<NetworkRecord>, oneshot::Sender<Result<(), NetworkError>>),
     /// Remove it.
     Remove(RemoveRequest, oneshot::Sender<Result<(), RemoveError>>),
     /// Do nothing, so that nobody else does, until the other end of the second channel is gone.
@@ -135,6 +144,19 @@ impl Actor {
             Command::Adopt(found, reply) => {
                 finish::adopt(self, found).await;
                 reply.send(()).ok();
+            }
+            Command::Connect(plug, reply) => {
+                let (network, request) = *plug;
+                let before = Arc::clone(&self.container.view().endpoints);
+                let result = crate::network::plug(self, &network, request);
+                crate::network::follow(&self.engine, &self.container, &before).await;
+                drop(reply.send(result));
+            }
+            Command::Disconnect(network, reply) => {
+                let before = Arc::clone(&self.container.view().endpoints);
+                let result = crate::network::unplug(self, &network);
+                crate::network::follow(&self.engine, &self.container, &before).await;
+                drop(reply.send(result));
             }
             Command::Update(change, reply) => drop(reply.send(super::update::apply(self, *change).await)),
             Command::Remove(request, reply) => {

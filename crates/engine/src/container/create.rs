@@ -119,12 +119,16 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     let mut warnings = Vec::new();
     let image = resolve_image(engine, &mut config, &host, platform.as_deref())?;
     refuse_unsupported(&config, &host)?;
-    let user = namespaces::decide(engine, &config, &host, &mut warnings).map_err(invalid)?;
+    let user = namespaces::decide(engine, &host).map_err(invalid)?;
     let available = matches!(user, User::Host).then_some(&engine.host.capabilities);
     let checked = spec::check(&config, &host, &engine.host.limitable, available)
         .map_err(|error| invalid(error.to_string()))?;
     warnings.extend(checked.warnings);
     super::host_files::check(&host).map_err(invalid)?;
+    crate::network::check(engine, &config, &host).map_err(invalid)?;
+    if host.network_mode == "host" && !host.ports.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     if spec::command_line(&config).is_empty() {
         return Err(invalid("no command specified".to_owned()));
     }
@@ -192,6 +196,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         mounts,
         log_driver: host.log.driver.clone(),
         log_options: host.log.options.clone(),
+        left_network: false,
         rollback: None,
         config: Arc::new(config),
         host: Arc::new(host),
@@ -209,6 +214,8 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         restart_count: 0,
         stopped: false,
         boot_id: engine.host.boot_id.clone(),
+        endpoints: Vec::new(),
+        publications: Vec::new(),
     };
     let row = ContainerRow {
         id: undo.id.to_string(),
@@ -340,12 +347,6 @@ fn resolve_image(
 /// Names what was asked for and is not part of this version; nothing is ignored.
 fn refuse_unsupported(config: &Config, host: &HostConfig) -> Result<(), CreateError> {
     let refused = [
-        (
-            !host.published_ports.is_empty() || host.publish_all_ports,
-            "publishing ports (-p, -P)",
-        ),
-        (!host.links.is_empty(), "--link"),
-        (!config.mac_address.is_empty(), "--mac-address"),
         (!host.storage_opt.is_empty(), "--storage-opt"),
         (!host.device_requests.is_empty(), "--gpus and CDI devices"),
         (

@@ -185,6 +185,7 @@ async fn ended(actor: &mut Actor, record: &ExitRecord) {
         streams.shim.take()
     };
     super::exec::container_ended(&engine, &container);
+    crate::network::leave(&engine, &container);
     if auto_remove {
         // One commit does both: the removal of the record.
         apply(actor, record, Happening::Ended);
@@ -294,9 +295,10 @@ pub(crate) async fn mark_stopped(actor: &mut Actor) {
     }
 }
 
-/// Leaves nothing of a run: its processes, its cgroup, its shim's socket. Safe when there is nothing.
+/// Leaves nothing of a run: its processes, its cgroup, its shim's socket, its place on networks. Safe when there is nothing.
 pub(crate) fn clean(actor: &Actor) {
     forget(&actor.engine, &actor.container);
+    crate::network::leave(&actor.engine, &actor.container);
     failpoint::reached("exit.clean");
 }
 

@@ -28,11 +28,18 @@ pub(crate) fn directory(engine: &Engine, own: &Path, record: &Record) -> PathBuf
     }
 }
 
-/// Writes the files that are missing; what a container wrote into them stays over restarts.
+/// Writes the files that are missing; what a container wrote into them stays over restarts, but for the lines that say where
+/// it is, which are those of this start.
 ///
 /// In a directory that was `made` for this start they are written in place, which is half the work of replacing: one
 /// whose start was cut off has no task document and counts as made.
-pub(crate) fn write(directory: &Path, made: bool, hostname: &str, record: &Record) -> Result<(), FileError> {
+pub(crate) fn write(
+    directory: &Path,
+    made: bool,
+    hostname: &str,
+    record: &Record,
+    place: &Place,
+) -> Result<(), FileError> {
     let host_network = record.host.network_mode == "host";
     let missing = |name: &str| made || !directory.join(name).exists();
     let ids = record.ids().map(|ids| ids.root());
@@ -54,13 +61,109 @@ pub(crate) fn write(directory: &Path, made: bool, hostname: &str, record: &Recor
     if missing("hostname") {
         put("hostname", &format!("{hostname}\n"))?;
     }
+    let file = directory.join("hosts");
     if missing("hosts") {
-        put("hosts", &hosts(hostname, record, host_network))?;
+        put("hosts", &hosts(hostname, record, host_network, place))?;
+    } else if let Some(old) = read(&file)? {
+        let new = moved(&old, hostname, record, place);
+        if new != old {
+            put("hosts", &new)?;
+        }
     }
+    let file = directory.join("resolv.conf");
+    let wanted = resolv_conf(record, place);
     if missing("resolv.conf") {
-        put("resolv.conf", &resolv_conf(record))?;
+        put("resolv.conf", &wanted)?;
+    } else if let Some(old) = read(&file)? {
+        // Only what was written here is replaced, not what somebody put there.
+        let other = Place {
+            resolver: !place.resolver,
+            ..place.clone()
+        };
+        if old != wanted && old == resolv_conf(record, &other) {
+            put("resolv.conf", &wanted)?;
+        }
     }
     Ok(())
+}
+
+/// Where a container is, for the files that tell it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its addresses, those of the network first by which it reaches the world.
+    pub(crate) addresses: Vec<std::net::IpAddr>,
+    /// What `host-gateway` stands for.
+    pub(crate) host_gateway: Option<std::net::IpAddr>,
+    /// Other containers that it knows by names of its own: an address and names.
+    pub(crate) links: Vec<(std::net::IpAddr, String)>,
+    /// Whether Berth answers its questions for names at 127.0.0.11.
+    pub(crate) resolver: bool,
+    /// The daemon's nameservers, options and search domains.
+    pub(crate) dns: Dns,
+}
+
+/// What the resolver of a container is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dns {
+    /// Nameservers.
+    pub(crate) servers: Vec<String>,
+    /// Options.
+    pub(crate) options: Vec<String>,
+    /// Search domains.
+    pub(crate) search: Vec<String>,
+}
+
+/// Reads a file that the container may have written: what is too large, or no text, is left as it is.
+fn read(path: &Path) -> Result<Option<String>, FileError> {
+    let bytes = base::file::read_optional(path, 1 << 20);
+    Ok(bytes
+        .ok()
+        .flatten()
+        .and_then(|bytes| String::from_utf8(bytes).ok()))
+}
+
+/// Replaces the lines that say what the container's own addresses are.
+fn moved(old: &str, hostname: &str, record: &Record, place: &Place) -> String {
+    let own = own_lines(hostname, record, place);
+    let is_own = |line: &str| {
+        let mut words = line.split('\t');
+        let (Some(_address), Some(names), None) = (words.next(), words.next(), words.next()) else {
+            return false;
+        };
+        names == names_of(hostname, record) && !own.lines().any(|own| own == line)
+    };
+    if old.lines().all(|line| !is_own(line)) && own.lines().all(|own| old.lines().any(|line| line == own)) {
+        return old.to_owned();
+    }
+    let kept = old
+        .lines()
+        .filter(|line| !is_own(line) && !own.lines().any(|own| own == *line));
+    let mut text: String = kept.flat_map(|line| [line, "\n"]).collect();
+    text.push_str(&own);
+    text
+}
+
+/// Returns the host name as /etc/hosts has it: with its domain first.
+fn names_of(hostname: &str, record: &Record) -> String {
+    let domain = record.config.domainname.as_str();
+    match hostname.split_once('.') {
+        Some((first, _)) => format!("{hostname} {first}"),
+        None if !domain.is_empty() => format!("{hostname}.{domain} {hostname}"),
+        None => hostname.to_owned(),
+    }
+}
+
+fn own_lines(hostname: &str, record: &Record, place: &Place) -> String {
+    let names = names_of(hostname, record);
+    let mut text = String::new();
+    for address in &place.addresses {
+        writeln!(text, "{address}\t{names}").ok();
+    }
+    if place.addresses.is_empty() {
+        // Without a network the name still has to mean this machine.
+        writeln!(text, "127.0.0.1\t{names}").ok();
+    }
+    text
 }
 
 /// Writes a file that nobody else knows of yet.
@@ -103,59 +206,86 @@ pub(crate) fn mounts(directory: &Path, record: &Record) -> Vec<Mount> {
         .collect()
 }
 
-fn hosts(hostname: &str, record: &Record, host_network: bool) -> String {
+fn hosts(hostname: &str, record: &Record, host_network: bool, place: &Place) -> String {
     let mut text = if host_network {
         std::fs::read_to_string("/etc/hosts").unwrap_or_default()
     } else {
-        let mut text = String::from(
+        String::from(
             "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
-        );
-        // Without a network the name still has to mean this machine.
-        writeln!(text, "127.0.0.1\t{hostname}").ok();
-        text
+        )
     };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
     for extra in &record.host.extra_hosts {
-        if let Some((name, address)) = extra.split_once([':', '=']) {
-            writeln!(text, "{}\t{name}", address.trim_matches(['[', ']'])).ok();
-        }
+        let Some((name, address)) = extra.split_once([':', '=']) else {
+            continue;
+        };
+        match (address, place.host_gateway) {
+            (HOST_GATEWAY, Some(gateway)) => writeln!(text, "{gateway}\t{name}").ok(),
+            (HOST_GATEWAY, None) => continue,
+            (address, _) => writeln!(text, "{}\t{name}", address.trim_matches(['[', ']'])).ok(),
+        };
+    }
+    for (address, names) in &place.links {
+        writeln!(text, "{address}\t{names}").ok();
+    }
+    if !host_network {
+        text.push_str(&own_lines(hostname, record, place));
     }
     text
 }
 
-fn resolv_conf(record: &Record) -> String {
+/// The address of `--add-host` that stands for the machine as the container reaches it.
+const HOST_GATEWAY: &str = "host-gateway";
+
+fn resolv_conf(record: &Record, place: &Place) -> String {
     let host = &record.host;
     let own = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    if host.dns.is_empty() && host.dns_search.is_empty() && host.dns_options.is_empty() {
-        return own;
-    }
     let of_host = |key: &str| -> Vec<String> {
         let lines = own.lines().filter_map(|line| line.trim().strip_prefix(key));
         lines
             .flat_map(|rest| rest.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
             .collect()
     };
-    let or_host = |given: &[String], key: &str| {
-        if given.is_empty() {
-            of_host(key)
-        } else {
-            given.to_vec()
-        }
+    let first = |given: &[String], daemons: &[String], key: &str| match (given.is_empty(), daemons.is_empty())
+    {
+        (false, _) => given.to_vec(),
+        (true, false) => daemons.to_vec(),
+        (true, true) => of_host(key),
     };
-    let mut text = String::new();
-    for server in or_host(&host.dns, "nameserver") {
-        writeln!(text, "nameserver {server}").ok();
+    let dns = &place.dns;
+    let plain = [
+        &host.dns,
+        &host.dns_search,
+        &host.dns_options,
+        &dns.servers,
+        &dns.search,
+        &dns.options,
+    ];
+    if !place.resolver && plain.iter().all(|list| list.is_empty()) {
+        return own;
     }
-    let search: Vec<String> = or_host(&host.dns_search, "search")
+    let mut text = String::new();
+    if place.resolver {
+        text.push_str("nameserver 127.0.0.11\n");
+    } else {
+        for server in first(&host.dns, &dns.servers, "nameserver") {
+            writeln!(text, "nameserver {server}").ok();
+        }
+    }
+    let search: Vec<String> = first(&host.dns_search, &dns.search, "search")
         .into_iter()
         .filter(|word| word != ".")
         .collect();
     if !search.is_empty() {
         writeln!(text, "search {}", search.join(" ")).ok();
     }
-    let options = or_host(&host.dns_options, "options");
+    let mut options = first(&host.dns_options, &dns.options, "options");
+    if place.resolver && !options.iter().any(|option| option.starts_with("ndots:")) {
+        // As docker has it: a name without a dot may be another container's, and is asked for as it is first.
+        options.push("ndots:0".to_owned());
+    }
     if !options.is_empty() {
         writeln!(text, "options {}", options.join(" ")).ok();
     }
@@ -171,7 +301,7 @@ pub(crate) fn check(host: &crate::config::HostConfig) -> Result<(), String> {
                 && name
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
-                && address.parse::<std::net::IpAddr>().is_ok()
+                && (address == HOST_GATEWAY || address.parse::<std::net::IpAddr>().is_ok())
         });
         if !good {
             return Err(format!("bad format for add-host: \"{}\"", extra.escape_default()));

@@ -29,27 +29,8 @@ pub(crate) enum User {
 /// A request cannot be kept; the text goes to the client.
 pub(crate) type Refused = String;
 
-/// Checks the modes and decides about the user namespace; warnings go to `warnings`.
-pub(crate) fn decide(
-    engine: &Engine,
-    config: &Config,
-    host: &HostConfig,
-    warnings: &mut Vec<String>,
-) -> Result<User, Refused> {
-    match host.network_mode.as_str() {
-        "" | "default" if config.network_disabled => {}
-        "" | "default" => warnings.push(
-            "the container has no network but loopback: bridge networks are not part of this version of Berth".to_owned(),
-        ),
-        "none" | "host" => {}
-        mode if mode.starts_with("container:") || mode.starts_with("ns:") => {}
-        mode => {
-            return Err(format!(
-                "network \"{}\" cannot be joined: networks other than none, host, container:ID and ns:PATH are not part of this version of Berth",
-                mode.chars().take(80).filter(|c| !c.is_control()).collect::<String>()
-            ));
-        }
-    }
+/// Checks the modes and decides about the user namespace.
+pub(crate) fn decide(engine: &Engine, host: &HostConfig) -> Result<User, Refused> {
     let mut joined: Option<Arc<Container>> = None;
     for (mode, what) in [
         (&host.network_mode, "network"),

@@ -15,6 +15,7 @@ use super::actor::Command;
 use super::inspect::MountPoint;
 use super::view::{Exit, Status, View};
 use crate::config::{Config, HostConfig};
+use crate::network::{Endpoint, Publication};
 use crate::registry::SLOT_SIZE;
 
 /// What a container is: recorded at its creation, changed by `update` only.
@@ -40,6 +41,9 @@ pub(crate) struct Record {
     /// The log driver's options.
     #[serde(default)]
     pub(crate) log_options: std::collections::BTreeMap<String, String>,
+    /// Whether it was disconnected from the network of its network mode.
+    #[serde(default)]
+    pub(crate) left_network: bool,
     /// The last rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rollback: Option<RollbackRecord>,
@@ -134,6 +138,12 @@ pub(crate) struct StateRecord {
     pub(crate) stopped: bool,
     /// The boot in which this was written.
     pub(crate) boot_id: String,
+    /// Where it is on networks, while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Its published ports, while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) publications: Vec<Publication>,
 }
 
 /// Streams of clients.
@@ -175,6 +185,8 @@ impl Container {
             finished_at: state.finished_at,
             exit: state.exit.clone(),
             restart_count: state.restart_count,
+            endpoints: Arc::default(),
+            publications: Arc::default(),
             exits: 0,
             gone: false,
             removal_error: None,
@@ -240,6 +252,8 @@ impl Container {
             restart_count: view.restart_count,
             stopped: self.stopped.load(std::sync::atomic::Ordering::Relaxed),
             boot_id: boot_id.to_owned(),
+            endpoints: view.endpoints.to_vec(),
+            publications: view.publications.to_vec(),
         }
     }
 }

@@ -106,6 +106,8 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             exit: Exit::default(),
             restart_count: 0,
             stopped: false,
+            endpoints: Vec::new(),
+            publications: Vec::new(),
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

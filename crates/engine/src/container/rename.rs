@@ -60,5 +60,6 @@ pub async fn rename(engine: &Arc<Engine>, name: &str, new_name: &str) -> Result<
         "rename",
         &[("oldName", format!("/{old_name}"))],
     );
+    crate::network::renamed(engine, &container, &old_name, new_name).await;
     Ok(())
 }

@@ -41,6 +41,9 @@ pub enum StartError {
         /// What is wrong.
         text: String,
     },
+    /// It cannot join a network, or a port is taken.
+    #[error(transparent)]
+    Network(#[from] crate::network::NetworkError),
     /// A step failed.
     #[error("failed to create task for container: {doing}")]
     Step {
@@ -68,6 +71,7 @@ impl Kinded for StartError {
     fn kind(&self) -> Kind {
         match self {
             Self::Lookup(error) => error.kind(),
+            Self::Network(error) => error.kind(),
             Self::State { .. } => Kind::Conflict,
             Self::Program { .. } | Self::Invalid { .. } => Kind::Invalid,
             Self::Step { kind, .. } => *kind,
@@ -110,7 +114,9 @@ pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
 async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
 
-    // 1. The intent: from here on a daemon that finds this record looks for the shim.
+    // 1. The intent, with the addresses and ports that will be its: from here on a daemon that finds this record looks for
+    //    the shim.
+    crate::network::allocate(&engine, &container)?;
     intend(actor)?;
     failpoint::reached("start.intent");
 
@@ -124,7 +130,12 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     write_document(&task)?;
     failpoint::reached("start.document");
 
-    // 4. A shim. It ends by itself when this daemon dies before the next step.
+    // 4. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
+    crate::network::attach(&engine, &container)?;
+    crate::network::enter(&engine, &container).await?;
+    failpoint::reached("start.network");
+
+    // 5. A shim. It ends by itself when this daemon dies before the next step.
     let shim = engine
         .new_shim(container.id.as_str())
         .await
@@ -136,7 +147,7 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     );
     failpoint::reached("start.spawn");
 
-    // 5. The container. On failure the shim leaves nothing of it and ends.
+    // 6. The container. On failure the shim leaves nothing of it and ends.
     let pending = std::mem::take(&mut container.streams().pending);
     let console_size = container.record().host.console_size;
     let started = shim
@@ -145,7 +156,7 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
         .map_err(start_error)?;
     failpoint::reached("start.started");
 
-    // 6. Streams that came during the last step.
+    // 7. Streams that came during the last step.
     attach_late(&container, shim).await;
     Ok(started)
 }
@@ -206,7 +217,8 @@ fn intend(actor: &Actor) -> Result<(), StartError> {
         .map_err(|error| StartError::step("record the start", error))
 }
 
-fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
+/// Writes the container's files that say what it is called and where it is.
+pub(crate) fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
     let record = container.record();
     let hostname = namespaces::hostname(engine, container.id.as_str(), &record.config, &record.host);
     let own = engine.layout.run(&container.id);
@@ -216,14 +228,23 @@ fn write_files(engine: &Engine, container: &super::record::Container) -> Result<
         return Ok(());
     }
     let made = !engine.layout.task(&container.id).exists();
-    host_files::write(&own, made, &hostname, &record)
+    let place = crate::network::place(engine, container)?;
+    host_files::write(&own, made, &hostname, &record, &place)
         .map_err(|error| StartError::step("write the container's files", error))
 }
 
-fn write_document(task: &Task) -> Result<(), StartError> {
+pub(crate) fn write_document(task: &Task) -> Result<(), StartError> {
     let bytes = serde_json::to_vec(task).map_err(|error| StartError::step("encode the task", error))?;
     write_atomic(&task.document, &bytes, 0o600, Durability::Crash)
         .map_err(|error| StartError::step("write the task", error))
+}
+
+/// Writes the document of a container that runs again, for its next restart by policy.
+pub(crate) fn rewrite_document(
+    engine: &Engine,
+    container: &super::record::Container,
+) -> Result<(), StartError> {
+    write_document(&task::build(engine, container)?)
 }
 
 /// Namespaces are kept in memory: a reboot takes them, and a container that relied on them begins anew.

@@ -15,12 +15,13 @@ use super::record::{Container, Record};
 use super::start::StartError;
 use super::{host_files, namespaces};
 use crate::Engine;
-use crate::config::{DeviceRequest, RestartRequest};
+use crate::config::{Config, DeviceRequest, RestartRequest};
 
 /// Gathers the facts and builds the document.
 pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, StartError> {
     let record = container.record();
-    let (config, host) = (&*record.config, &*record.host);
+    let linked = with_links(engine, container, &record)?;
+    let (config, host) = (linked.as_ref().unwrap_or(&record.config), &*record.host);
     let id = container.id.as_str();
     let hostname = namespaces::hostname(engine, id, config, host);
     let ids = record.ids();
@@ -129,6 +130,7 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
             directory: engine.layout.pins(&container.id),
             kinds: kept,
         }),
+        network: crate::network::sandbox(engine, container),
         init: host.init.unwrap_or(engine.config.init),
         stdin: config.open_stdin,
         stdin_once: config.stdin_once,
@@ -139,6 +141,25 @@ pub(crate) fn build(engine: &Engine, container: &Container) -> Result<Task, Star
         exit_record: engine.layout.exit_record(&container.id, host.auto_remove),
         document: engine.layout.task(&container.id),
     })
+}
+
+/// Returns the configuration with what `--link` adds to the environment, if it adds anything. What was given stays.
+fn with_links(engine: &Engine, container: &Container, record: &Record) -> Result<Option<Config>, StartError> {
+    let added = crate::network::links_environment(engine, container)?;
+    if added.is_empty() {
+        return Ok(None);
+    }
+    let mut config = (*record.config).clone();
+    let name = |entry: &String| {
+        entry
+            .split_once('=')
+            .map_or(entry.clone(), |(name, _)| name.to_owned())
+    };
+    let given: Vec<String> = config.env.iter().map(name).collect();
+    config
+        .env
+        .extend(added.into_iter().filter(|entry| !given.contains(&name(entry))));
+    Ok(Some(config))
 }
 
 /// Returns the shim's policy.

@@ -7,6 +7,7 @@ use base::error::{Kind, Kinded};
 use base::id::ContainerId;
 
 use crate::config::{Config, HostConfig};
+use crate::network::{Endpoint, Publication};
 
 /// Where a container is in its life; the names are docker's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -91,6 +92,10 @@ pub struct View {
     pub exit: Exit,
     /// How often its policy has restarted it.
     pub restart_count: u32,
+    /// Where it is on networks, while it runs.
+    pub endpoints: Arc<Vec<Endpoint>>,
+    /// Its published ports, while it runs.
+    pub publications: Arc<Vec<Publication>>,
     /// How often it has ended since the daemon started; for those who wait.
     pub(crate) exits: u64,
     /// Whether it was removed.

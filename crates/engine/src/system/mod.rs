@@ -2,7 +2,7 @@
 
 mod disk_usage;
 mod events;
-mod filter;
+pub(crate) mod filter;
 mod info;
 mod login;
 

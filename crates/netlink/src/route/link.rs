@@ -17,13 +17,14 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BR_FORWARD_DELAY: u16 = 1;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -34,11 +35,10 @@ const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 /// `IFF_UP`.
 const UP: u32 = 1;
-/// `AF_BRIDGE`.
-const BRIDGE: u8 = 7;
 
 /// A hardware address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +94,8 @@ pub enum LinkKind<'a> {
         parent: u32,
         /// At which layer.
         mode: IpvlanMode,
+        /// Who may talk to whom.
+        isolation: IpvlanIsolation,
     },
     /// One virtual network of a trunk (802.1Q).
     Vlan {
@@ -128,6 +130,17 @@ pub enum IpvlanMode {
     L3 = 1,
     /// As a router whose traffic passes the host's packet filter.
     L3s = 2,
+}
+
+/// Who on an ipvlan may talk to whom (`IPVLAN_F_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpvlanIsolation {
+    /// Everybody on the same parent.
+    Bridge = 0,
+    /// Nobody on this machine.
+    Private = 1,
+    /// Only by way of the switch outside.
+    Vepa = 2,
 }
 
 /// What is to be changed about a link; what is `None` stays.
@@ -218,12 +231,7 @@ pub enum Target<'a> {
 /// Makes a link. A name that is taken is an error.
 pub fn add_link(link: &NewLink<'_>) -> Message {
     let doing = format!("add link \"{}\"", link.name);
-    let mut message = Message::new(
-        RTM_NEWLINK,
-        CREATE | EXCLUSIVE,
-        doing,
-        &header(0, 0, &link.settings),
-    );
+    let mut message = Message::new(RTM_NEWLINK, CREATE | EXCLUSIVE, doing, &header(0, &link.settings));
     describe(&mut message, link);
     message
 }
@@ -238,17 +246,22 @@ pub fn change_link(target: Target<'_>, change: &LinkChange<'_>) -> Message {
     message
 }
 
-/// Changes how a bridge treats one of its ports.
-pub fn change_bridge_port(index: u32, port: &BridgePort) -> Message {
-    let fixed = header(BRIDGE, index, &LinkChange::default());
-    let mut message = Message::new(RTM_SETLINK, 0, format!("change bridge port {index}"), &fixed);
-    message.nested(IFLA_PROTINFO, |message| {
-        message
-            .u8(IFLA_BRPORT_MODE, port.hairpin.into())
-            .u8(IFLA_BRPORT_GUARD, 1)
-            .u8(IFLA_BRPORT_LEARNING, port.learning.into())
-            .u8(IFLA_BRPORT_UNICAST_FLOOD, port.flood.into())
-            .u8(IFLA_BRPORT_ISOLATED, port.isolated.into());
+/// Changes how a bridge treats a link that is a port of it already, and then the link. One message does both, so that a
+/// port is up only when it is treated as it shall be.
+pub fn change_bridge_port(target: Target<'_>, port: &BridgePort, change: &LinkChange<'_>) -> Message {
+    // Without `CREATE` it makes no link; only this kind of message has attributes of the bridge beside those of the link.
+    let mut message = to(RTM_NEWLINK, "change bridge port", target, change);
+    settings(&mut message, change);
+    message.nested(IFLA_LINKINFO, |message| {
+        message.text(IFLA_INFO_SLAVE_KIND, "bridge");
+        message.nested(IFLA_INFO_SLAVE_DATA, |message| {
+            message
+                .u8(IFLA_BRPORT_MODE, port.hairpin.into())
+                .u8(IFLA_BRPORT_GUARD, 1)
+                .u8(IFLA_BRPORT_LEARNING, port.learning.into())
+                .u8(IFLA_BRPORT_UNICAST_FLOOD, port.flood.into())
+                .u8(IFLA_BRPORT_ISOLATED, port.isolated.into());
+        });
     });
     message
 }
@@ -260,7 +273,7 @@ pub fn remove_link(target: Target<'_>) -> Message {
 
 /// Removes all links of a group.
 pub fn remove_link_group(group: u32) -> Message {
-    let fixed = header(0, 0, &LinkChange::default());
+    let fixed = header(0, &LinkChange::default());
     let mut message = Message::new(RTM_DELLINK, 0, format!("remove links of group {group}"), &fixed);
     message.u32(IFLA_GROUP, group);
     message
@@ -269,7 +282,7 @@ pub fn remove_link_group(group: u32) -> Message {
 impl Socket {
     /// Returns all links of the namespace.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let fixed = header(0, 0, &LinkChange::default());
+        let fixed = header(0, &LinkChange::default());
         let request = Message::new(RTM_GETLINK, DUMP, "list links", &fixed);
         self.dump(&request, read)
     }
@@ -302,9 +315,8 @@ fn read(reply: &Reply<'_>) -> Option<Link> {
 }
 
 /// `struct ifinfomsg`: family u8, padding u8, type u16, index i32, flags u32, change u32.
-fn header(family: u8, index: u32, change: &LinkChange<'_>) -> [u8; 16] {
+fn header(index: u32, change: &LinkChange<'_>) -> [u8; 16] {
     let mut fixed = [0; 16];
-    fixed[0] = family;
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     if let Some(up) = change.up {
         fixed[8..12].copy_from_slice(&u32::from(up).to_ne_bytes());
@@ -315,11 +327,9 @@ fn header(family: u8, index: u32, change: &LinkChange<'_>) -> [u8; 16] {
 
 fn to(kind: u16, verb: &str, target: Target<'_>, change: &LinkChange<'_>) -> Message {
     match target {
-        Target::Index(index) => {
-            Message::new(kind, 0, format!("{verb} link {index}"), &header(0, index, change))
-        }
+        Target::Index(index) => Message::new(kind, 0, format!("{verb} link {index}"), &header(index, change)),
         Target::Name(name) => {
-            let mut message = Message::new(kind, 0, format!("{verb} link \"{name}\""), &header(0, 0, change));
+            let mut message = Message::new(kind, 0, format!("{verb} link \"{name}\""), &header(0, change));
             message.text(IFLA_IFNAME, name);
             message
         }
@@ -362,7 +372,7 @@ fn data(message: &mut Message, kind: &LinkKind<'_>) {
         LinkKind::Veth { peer } => {
             // The peer is described as a link message without its netlink header.
             message.nested(VETH_INFO_PEER, |message| {
-                message.raw(&header(0, 0, &peer.settings));
+                message.raw(&header(0, &peer.settings));
                 message.text(IFLA_IFNAME, peer.name);
                 settings(message, &peer.settings);
             });
@@ -370,8 +380,10 @@ fn data(message: &mut Message, kind: &LinkKind<'_>) {
         LinkKind::Macvlan { mode, .. } => {
             message.u32(IFLA_MACVLAN_MODE, *mode as u32);
         }
-        LinkKind::Ipvlan { mode, .. } => {
-            message.u16(IFLA_IPVLAN_MODE, *mode as u16);
+        LinkKind::Ipvlan { mode, isolation, .. } => {
+            message
+                .u16(IFLA_IPVLAN_MODE, *mode as u16)
+                .u16(IFLA_IPVLAN_FLAGS, *isolation as u16);
         }
         LinkKind::Vlan { id, .. } => {
             message.u16(IFLA_VLAN_ID, *id);
@@ -412,5 +424,38 @@ fn statistics(bytes: &[u8]) -> Statistics {
         send_errors: counter(5),
         receive_dropped: counter(6),
         send_dropped: counter(7),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written by hand from linux/if_link.h: not every kernel has ipvlan.
+    #[test]
+    fn an_ipvlan_is_described_as_the_kernel_reads_it() {
+        let link = NewLink {
+            name: "x",
+            kind: LinkKind::Ipvlan {
+                parent: 5,
+                mode: IpvlanMode::L3,
+                isolation: IpvlanIsolation::Private,
+            },
+            settings: LinkChange::default(),
+        };
+        let mut bytes = Vec::new();
+        add_link(&link).append_to(&mut bytes, 1, true);
+        let attributes = [
+            &[6, 0, 3, 0, b'x', 0, 0, 0][..],
+            &[8, 0, 5, 0, 5, 0, 0, 0],
+            &[36, 0, 18, 0x80],
+            &[11, 0, 1, 0, b'i', b'p', b'v', b'l', b'a', b'n', 0, 0],
+            &[20, 0, 2, 0x80],
+            &[6, 0, 1, 0, 1, 0, 0, 0],
+            &[6, 0, 2, 0, 1, 0, 0, 0],
+        ];
+        if cfg!(target_endian = "little") {
+            assert_eq!(bytes[32..], attributes.concat());
+        }
     }
 }

@@ -9,8 +9,8 @@ mod path;
 
 pub use address::{Address, add_address, remove_address};
 pub use link::{
-    BridgePort, IpvlanMode, Link, LinkChange, LinkKind, MacAddress, MacvlanMode, NewLink, Statistics, Target,
-    add_link, change_bridge_port, change_link, remove_link, remove_link_group,
+    BridgePort, IpvlanIsolation, IpvlanMode, Link, LinkChange, LinkKind, MacAddress, MacvlanMode, NewLink,
+    Statistics, Target, add_link, change_bridge_port, change_link, remove_link, remove_link_group,
 };
 pub use neighbour::{Neighbour, add_neighbour, remove_neighbour};
 pub use path::{Route, add_route, remove_route};

@@ -6,7 +6,7 @@ mod queue;
 mod redirect;
 
 pub use queue::{TokenBucket, remove_queue, shape};
-pub use redirect::redirect_incoming;
+pub use redirect::{redirect_incoming, remove_redirection};
 
 use crate::message::Message;
 

@@ -4,6 +4,7 @@ use super::{INGRESS, INGRESS_HANDLE, TCA_KIND, TCA_OPTIONS, message};
 use crate::message::{CREATE, EXCLUSIVE, Message};
 
 const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
 const RTM_NEWTFILTER: u16 = 44;
 const TCA_U32_SEL: u16 = 5;
 const TCA_U32_ACT: u16 = 7;
@@ -52,6 +53,19 @@ pub fn redirect_incoming(link: u32, to: u32) -> [Message; 2] {
         });
     });
     [queue, filter]
+}
+
+/// Undoes [`redirect_incoming`].
+pub fn remove_redirection(link: u32) -> Message {
+    message(
+        RTM_DELQDISC,
+        0,
+        format!("redirect no more what comes in by link {link}"),
+        link,
+        INGRESS_HANDLE,
+        INGRESS,
+        0,
+    )
 }
 
 /// `struct tc_mirred`: index, capabilities, action, two counts, what to do, link.

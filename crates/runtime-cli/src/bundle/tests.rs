@@ -66,6 +66,7 @@ impl Place {
             parent_death_signal: None,
             missing_capabilities: MissingCapabilities::Drop,
             bind_ids: BindIds::AsSpecified,
+            plug: None,
             pins: &[],
         })
         .map_err(|error| CommandError::new(error.message().to_owned()))

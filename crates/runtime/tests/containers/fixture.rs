@@ -183,6 +183,7 @@ pub(crate) fn request<'a>(spec: &'a Spec, rootfs: &'a Rootfs, stdio: Stdio) -> C
         parent_death_signal: Some(libc::SIGKILL),
         missing_capabilities: MissingCapabilities::Drop,
         bind_ids: BindIds::Idmapped,
+        plug: None,
         pins: &[],
     }
 }

@@ -15,10 +15,10 @@ use crate::translate::{self, signed, summary};
 pub(crate) async fn inspect(call: Call) -> Result<Reply, ApiError> {
     let size = call.query.flag("size");
     let details = engine::container::inspect(call.engine(), call.name(), size).await?;
-    Ok(reply::ok(&document(&details)))
+    Ok(reply::ok(&document(&call, &details)))
 }
 
-fn document(details: &Details) -> ContainerInspect {
+fn document(call: &Call, details: &Details) -> ContainerInspect {
     let view = &details.view;
     let execs: Vec<String> = details.exec_ids.iter().map(ToString::to_string).collect();
     let ids = details.ids.as_ref();
@@ -45,7 +45,10 @@ fn document(details: &Details) -> ContainerInspect {
         process_label: String::new(),
         app_armor_profile: String::new(),
         exec_ids: translate::list(&execs),
-        host_config: translate::host_config::to_api(&view.host),
+        host_config: translate::host_config::to_api(
+            &view.host,
+            engine::network::mode_of(call.engine(), view),
+        ),
         graph_driver: GraphDriver {
             data: Some(details.driver_data.clone()).filter(|data| !data.is_empty()),
             name: details.driver.clone(),
@@ -57,7 +60,7 @@ fn document(details: &Details) -> ContainerInspect {
             hostname: details.hostname.clone(),
             ..translate::config::to_api(&view.config)
         },
-        network_settings: translate::network::settings(&view.host),
+        network_settings: translate::network::settings(call.engine(), view, call.version),
         namespaces: namespaces(view),
         uid_map: maps(|ids| &ids.users),
         gid_map: maps(|ids| &ids.groups),

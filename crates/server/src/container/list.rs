@@ -19,6 +19,9 @@ pub(crate) async fn list(call: Call) -> Result<Reply, ApiError> {
         filters: call.query.filters()?,
     };
     let summaries = engine::container::list(call.engine(), request).await?;
-    let rows: Vec<_> = summaries.iter().map(summary::container).collect();
+    let rows: Vec<_> = summaries
+        .iter()
+        .map(|row| summary::container(call.engine(), row, call.version))
+        .collect();
     Ok(reply::ok(&rows))
 }

@@ -1,13 +1,15 @@
 //! `GET /containers/{id}/stats`: one sample, two, or one each second.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api_types::stats::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, PidsStats, Stats, StorageStats, ThrottlingData,
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats,
+    ThrottlingData,
 };
 use base::clock::Timestamp;
 use bytes::Bytes;
-use engine::container::{BlockCount, Sample};
+use engine::container::{BlockCount, Sample, View};
 
 use crate::call::Call;
 use crate::reply::{self, Reply};
@@ -86,8 +88,58 @@ fn document(sample: &Sample, previous: Option<&Sample>) -> Stats {
             failcnt: sample.memory.fail_count,
             limit: sample.memory.limit,
         },
-        networks: std::collections::BTreeMap::new(),
+        networks: interfaces(&sample.view),
     }
+}
+
+/// Returns what went through the interfaces of a container that has its own, as the container sees it.
+fn interfaces(view: &View) -> BTreeMap<String, NetworkStats> {
+    if view.endpoints.is_empty() || !view.status.has_process() {
+        return BTreeMap::new();
+    }
+    // The counters of the process's network namespace.
+    let table = std::fs::read_to_string(format!("/proc/{}/net/dev", view.pid)).unwrap_or_default();
+    table.lines().filter_map(interface).collect()
+}
+
+/// Reads a line of `/proc/net/dev`: a name and sixteen counters, of which the first eight are received (proc(5)).
+fn interface(line: &str) -> Option<(String, NetworkStats)> {
+    let (name, counters) = line.split_once(':')?;
+    let counters: Vec<u64> = counters
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let [
+        rx_bytes,
+        rx_packets,
+        rx_errors,
+        rx_dropped,
+        _,
+        _,
+        _,
+        _,
+        tx_bytes,
+        tx_packets,
+        tx_errors,
+        tx_dropped,
+        ..,
+    ] = *counters.as_slice()
+    else {
+        return None;
+    };
+    let name = name.trim();
+    let stats = NetworkStats {
+        rx_bytes,
+        rx_packets,
+        rx_errors,
+        rx_dropped,
+        tx_bytes,
+        tx_packets,
+        tx_errors,
+        tx_dropped,
+    };
+    (name != "lo").then(|| (name.to_owned(), stats))
 }
 
 fn cpu(sample: &Sample) -> CpuStats {
@@ -116,4 +168,23 @@ fn entries(counts: &[BlockCount]) -> Option<Vec<BlkioEntry>> {
         value: count.value,
     });
     Some(entries.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interfaces_are_read_from_proc() {
+        let line = "  eth0:    1078      11    1    2    0     0          0         3     516       6    7    8    0     0       0          0";
+        let (name, stats) = interface(line).unwrap();
+        assert_eq!(name, "eth0");
+        assert_eq!(
+            (stats.rx_bytes, stats.rx_dropped, stats.tx_bytes, stats.tx_dropped),
+            (1078, 2, 516, 8)
+        );
+        assert!(interface(" face |bytes    packets errs").is_none());
+        assert!(interface("    lo: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").is_none());
+        assert!(interface("eth0: 1 2").is_none());
+    }
 }

@@ -1,4 +1,9 @@
-//! Networks: the two that there are, to be looked at.
+//! Networks: one file per verb.
 
+pub(crate) mod connect;
+pub(crate) mod create;
+pub(crate) mod disconnect;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod prune;
+pub(crate) mod remove;

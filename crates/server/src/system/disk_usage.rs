@@ -31,7 +31,11 @@ pub(crate) async fn disk_usage(call: Call) -> Result<Reply, ApiError> {
             Vec::new()
         },
         containers: if wanted("container") {
-            usage.containers.iter().map(summary::container).collect()
+            usage
+                .containers
+                .iter()
+                .map(|row| summary::container(call.engine(), row, call.version))
+                .collect()
         } else {
             Vec::new()
         },

@@ -28,7 +28,7 @@ pub(crate) async fn info(call: Call) -> Result<Reply, ApiError> {
         driver_status: info.driver_status,
         plugins: Plugins {
             volume: vec!["local".to_owned()],
-            network: vec!["host".to_owned(), "null".to_owned()],
+            network: ["bridge", "host", "null"].map(str::to_owned).into(),
             authorization: None,
             log: ["json-file", "local", "none"].map(str::to_owned).into(),
         },

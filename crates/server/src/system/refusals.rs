@@ -19,11 +19,6 @@ pub(crate) async fn plugins(_call: Call) -> Result<Reply, ApiError> {
     Ok(reply::ok(&Vec::<()>::new()))
 }
 
-/// `POST /networks/prune`: there is none that could go, and `docker system prune` asks.
-pub(crate) async fn networks_prune(_call: Call) -> Result<Reply, ApiError> {
-    Ok(reply::ok(&serde_json::json!({"NetworksDeleted": null})))
-}
-
 /// `POST /build/prune`: nothing is built, so nothing is cached.
 pub(crate) async fn build_prune(_call: Call) -> Result<Reply, ApiError> {
     Ok(reply::ok(
@@ -40,9 +35,9 @@ macro_rules! refusals {
 }
 
 refusals! {
+    audit: "an audit of networks";
     build: "building images";
     checkpoint: "checkpointing containers";
-    network: "making and changing networks";
     plugin: "plugins";
     swarm_start: "swarm";
     session: "BuildKit sessions";

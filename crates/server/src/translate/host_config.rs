@@ -1,10 +1,13 @@
 //! `HostConfig` ↔ [`engine::config::HostConfig`]: every one of Docker's properties is translated or refused by name.
 
+use std::collections::BTreeMap;
+
 use api_types::host_config as api;
 use api_types::mount as api_mount;
+use api_types::network::PortBinding;
 use engine::config::{
-    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, Resources, RestartRequest,
-    RootfsRequest, Ulimit,
+    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, PortRequest, Protocol,
+    Resources, RestartRequest, RootfsRequest, Ulimit,
 };
 
 use super::{list, signed};
@@ -14,7 +17,7 @@ use crate::status::ApiError;
 pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
     refuse_unsupported(&api)?;
     let resources = resources_from(&api);
-    let published_ports = published_ports(&api);
+    let ports = ports(&api)?;
     Ok(HostConfig {
         binds: api.binds.unwrap_or_default(),
         mounts: api.mounts.into_iter().map(mount_from).collect::<Result<_, _>>()?,
@@ -25,8 +28,11 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         read_only_rootfs: api.readonly_rootfs,
         storage_opt: api.storage_opt,
         network_mode: api.network_mode,
-        published_ports,
+        ports,
+        endpoints: std::collections::BTreeMap::new(),
         publish_all_ports: api.publish_all_ports,
+        net_rate_in: rate(api.berth_net_rate_in)?.unwrap_or(0),
+        net_rate_out: rate(api.berth_net_rate_out)?.unwrap_or(0),
         dns: api.dns.unwrap_or_default(),
         dns_options: api.dns_options.unwrap_or_default(),
         dns_search: api.dns_search.unwrap_or_default(),
@@ -151,22 +157,57 @@ fn rootfs_from(text: &str) -> Result<Option<RootfsRequest>, ApiError> {
     }))
 }
 
-fn published_ports(api: &api::HostConfig) -> Vec<String> {
-    let bindings = api.port_bindings.iter().flat_map(|(port, bindings)| {
-        let bindings = bindings.as_deref().unwrap_or_default();
-        bindings.iter().map(move |binding| {
-            [
-                binding.host_ip.as_str(),
-                binding.host_port.as_str(),
-                port.as_str(),
-            ]
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect::<Vec<_>>()
-            .join(":")
-        })
-    });
-    bindings.collect()
+fn ports(api: &api::HostConfig) -> Result<Vec<PortRequest>, ApiError> {
+    let mut requests = Vec::new();
+    for (container, bindings) in &api.port_bindings {
+        let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
+        let (Ok(port), Ok(protocol)) = (port.parse(), protocol.parse::<Protocol>()) else {
+            return Err(match port.parse::<u16>() {
+                Ok(_) => ApiError::invalid(format!("invalid proto: {}", protocol.escape_default())),
+                Err(_) => wrong_port(port),
+            });
+        };
+        // docker's client sends null for a port without a binding, which asks for any.
+        let any = [api_types::network::PortBinding::default()];
+        let bindings = bindings.as_deref().filter(|list| !list.is_empty());
+        for binding in bindings.unwrap_or(&any) {
+            requests.push(PortRequest {
+                port,
+                protocol,
+                host_ip: host_ip(&binding.host_ip)?,
+                host_ports: host_ports(&binding.host_port)?,
+            });
+        }
+    }
+    Ok(requests)
+}
+
+fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>, ApiError> {
+    match text {
+        "" => Ok(None),
+        text => text
+            .parse()
+            .map(Some)
+            .map_err(|_bad| ApiError::invalid(format!("invalid IP address: {}", text.escape_default()))),
+    }
+}
+
+fn host_ports(text: &str) -> Result<Option<(u16, u16)>, ApiError> {
+    if matches!(text, "" | "0") {
+        return Ok(None);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) if first > 0 && first <= last => Ok(Some((first, last))),
+        _ => Err(wrong_port(text)),
+    }
+}
+
+fn wrong_port(text: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "invalid port specification: \"{}\"",
+        text.escape_default()
+    ))
 }
 
 fn mount_from(mount: api_mount::Mount) -> Result<MountRequest, ApiError> {
@@ -325,6 +366,44 @@ fn limits_from(devices: &Option<Vec<api::ThrottleDevice>>) -> Vec<DeviceLimit> {
         .collect()
 }
 
+/// Translates ports back.
+fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBinding>>> {
+    let mut bindings: BTreeMap<String, Option<Vec<PortBinding>>> = BTreeMap::new();
+    for request in ports {
+        let key = format!("{}/{}", request.port, request.protocol.as_str());
+        bindings
+            .entry(key)
+            .or_default()
+            .get_or_insert_default()
+            .push(PortBinding {
+                host_ip: request
+                    .host_ip
+                    .map(|address| address.to_string())
+                    .unwrap_or_default(),
+                host_port: match request.host_ports {
+                    None => String::new(),
+                    Some((first, last)) if first == last => first.to_string(),
+                    Some((first, last)) => format!("{first}-{last}"),
+                },
+            });
+    }
+    bindings
+}
+
+/// Returns a rate in bits per second; -1 is without limit, 0 says nothing.
+fn rate(sent: i64) -> Result<Option<u64>, ApiError> {
+    match sent {
+        0 => Ok(None),
+        -1 => Ok(Some(0)),
+        sent => match u64::try_from(sent) {
+            Ok(rate) if rate >= 8_000 => Ok(Some(rate)),
+            _ => Err(ApiError::invalid(format!(
+                "invalid rate {sent}: at least 8000 bits per second are needed, or -1"
+            ))),
+        },
+    }
+}
+
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
@@ -387,11 +466,13 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
         resources,
         restart,
         shm_size,
+        net_rate_in: rate(api.berth_net_rate_in)?,
+        net_rate_out: rate(api.berth_net_rate_out)?,
     })
 }
 
 /// Translates back, for inspect.
-pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
+pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
     let resources = &host.resources;
     api::HostConfig {
         binds: list(&host.binds),
@@ -400,8 +481,8 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
             kind: host.log.driver.clone(),
             config: host.log.options.clone(),
         },
-        network_mode: super::network::mode(host).to_owned(),
-        port_bindings: std::collections::BTreeMap::new(),
+        network_mode: network_mode.to_owned(),
+        port_bindings: port_bindings(&host.ports),
         restart_policy: api::RestartPolicy {
             name: if host.restart.name.is_empty() {
                 "no".to_owned()
@@ -514,6 +595,8 @@ pub(crate) fn to_api(host: &HostConfig) -> api::HostConfig {
         berth_time_offsets: host.time_offsets.clone(),
         berth_uid_maps: maps_to(&host.uid_maps),
         berth_gid_maps: maps_to(&host.gid_maps),
+        berth_net_rate_in: i64::try_from(host.net_rate_in).unwrap_or(i64::MAX),
+        berth_net_rate_out: i64::try_from(host.net_rate_out).unwrap_or(i64::MAX),
         berth_keep_namespaces: host.keep_namespaces,
     }
 }
@@ -604,7 +687,7 @@ mod tests {
             "BerthKeepNamespaces": true,
         });
         let sent: api::HostConfig = serde_json::from_value(document.clone()).unwrap();
-        let back = serde_json::to_value(to_api(&from_api(sent).unwrap())).unwrap();
+        let back = serde_json::to_value(to_api(&from_api(sent).unwrap(), "none")).unwrap();
         for (name, value) in document.as_object().unwrap() {
             assert_eq!(&back[name], value, "{name}");
         }
@@ -628,11 +711,13 @@ mod tests {
     }
 
     #[test]
-    fn ports_become_text() {
+    fn port_bindings_become_requests() {
         let sent: api::HostConfig = serde_json::from_value(serde_json::json!({
             "PortBindings": {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8080"}], "81/udp": null},
         }))
         .unwrap();
-        assert_eq!(from_api(sent).unwrap().published_ports, ["127.0.0.1:8080:80/tcp"]);
+        let ports = from_api(sent).unwrap().ports;
+        assert_eq!((ports[0].port, ports[0].host_ports), (80, Some((8080, 8080))));
+        assert_eq!((ports[1].protocol, ports[1].host_ports), (Protocol::Udp, None));
     }
 }

@@ -5,12 +5,17 @@ use api_types::image::ImageSummary;
 use api_types::mount::MountPoint;
 use api_types::volume::{Volume, VolumeUsage};
 use base::clock::Timestamp;
+use engine::Engine;
 
 use super::{network, signed};
 use crate::version::ApiVersion;
 
 /// Translates a container's row.
-pub(crate) fn container(summary: &engine::container::Summary) -> ContainerSummary {
+pub(crate) fn container(
+    engine: &Engine,
+    summary: &engine::container::Summary,
+    version: ApiVersion,
+) -> ContainerSummary {
     let view = &summary.view;
     ContainerSummary {
         id: view.id.to_string(),
@@ -19,18 +24,18 @@ pub(crate) fn container(summary: &engine::container::Summary) -> ContainerSummar
         image_id: view.image_id.clone(),
         command: summary.command.clone(),
         created: view.created.unix_seconds(),
-        ports: Vec::new(),
+        ports: network::port_list(engine, view),
         size_rw: signed(summary.size_rw.unwrap_or(0)),
         size_root_fs: signed(summary.size_root_fs.unwrap_or(0)),
         labels: view.config.labels.clone(),
         state: summary.status.as_str().to_owned(),
         status: summary.status_text.clone(),
         host_config: SummaryHostConfig {
-            network_mode: network::mode(&view.host).to_owned(),
+            network_mode: engine::network::mode_of(engine, view).to_owned(),
             annotations: view.host.annotations.clone(),
         },
         network_settings: SummaryNetworks {
-            networks: network::networks(&view.host),
+            networks: network::listed_networks(engine, view, version),
         },
         mounts: mounts(&summary.mounts),
     }

@@ -1,16 +1,14 @@
 //! The zygote's start.
 
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use sys::mount::{Attributes, Change, Depth};
 use tokio::net::UnixStream;
 
 use super::connection::{ShimConnection, stream_pair};
@@ -72,7 +70,11 @@ impl Zygote {
     /// Waits for the `execve`, about a millisecond. Needs a tokio runtime.
     pub async fn spawn(options: &ZygoteOptions) -> Result<Self, ZygoteError> {
         make_directory(&options.socket_directory)?;
-        let executable = protected_executable(&options.executable)?;
+        let executable =
+            sys::executable::protected(&options.executable).map_err(|source| ZygoteError::Start {
+                step: "protect the executable",
+                source: source.into(),
+            })?;
         let (ours, theirs) = frame::socket_pair().map_err(|source| ZygoteError::Socket { source })?;
         let child = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
             .arg0(PROGRAM)
@@ -182,65 +184,9 @@ fn make_directory(path: &Path) -> Result<(), ZygoteError> {
     }
 }
 
-/// Returns `executable` in a form that nobody can write to, not even through `/proc/PID/exe`.
-fn protected_executable(executable: &Path) -> Result<OwnedFd, ZygoteError> {
-    let clone = sys::mount::open_tree_clone_at(executable, Depth::One).and_then(|clone| {
-        let change = Change {
-            set: Attributes::RDONLY,
-            ..Change::default()
-        };
-        sys::mount::mount_setattr(&clone, Depth::One, change)?;
-        Ok(clone)
-    });
-    match clone {
-        Ok(clone) => Ok(clone),
-        // No CAP_SYS_ADMIN, an old kernel, or an executable that is on no mount any more (replaced by an upgrade).
-        Err(_) => sealed_copy(executable),
-    }
-}
-
-fn sealed_copy(executable: &Path) -> Result<OwnedFd, ZygoteError> {
-    let start = |step| move |source| ZygoteError::Start { step, source };
-    let mut source = File::open(executable).map_err(start("open the executable"))?;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Kernels before 6.3 do not know EXEC, and need no permission.
-    let copy = rustix::fs::memfd_create(PROGRAM, flags | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create(PROGRAM, flags))
-        .map_err(|errno| errno.into())
-        .map_err(start("make a memfd"))?;
-    let mut target = File::from(copy);
-    io::copy(&mut source, &mut target).map_err(start("copy the executable"))?;
-    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&target, seals)
-        .map_err(|errno| errno.into())
-        .map_err(start("seal the memfd"))?;
-    // A writable descriptor would make the execve fail with ETXTBSY.
-    File::open(format!("/proc/self/fd/{}", target.as_raw_fd()))
-        .map(OwnedFd::from)
-        .map_err(start("open the memfd again"))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
-
-    #[test]
-    fn the_executable_cannot_be_written() {
-        let executable = std::env::current_exe().unwrap();
-        for fd in [
-            protected_executable(&executable).unwrap(),
-            sealed_copy(&executable).unwrap(),
-        ] {
-            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-            let written = std::fs::OpenOptions::new()
-                .write(true)
-                .open(path)
-                .and_then(|mut file| file.write_all(b"x"));
-            assert!(written.is_err());
-        }
-    }
 
     #[tokio::test]
     async fn a_death_of_the_zygote_is_seen() {

@@ -93,6 +93,7 @@ impl Host {
             seccomp_filter: None,
             joined: Vec::new(),
             keep: None,
+            network: None,
             init: false,
             stdin: false,
             stdin_once: false,

@@ -11,4 +11,6 @@ mod host;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod restart;

@@ -1,0 +1,239 @@
+//! Ports of the host: whose they are.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::endpoint::Publication;
+use crate::config::{PortRequest, Protocol};
+
+/// The ports that containers have.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    taken: BTreeMap<(Protocol, u16), Vec<(IpAddr, String)>>,
+    /// Where the search for any port goes on.
+    next: u16,
+}
+
+/// A port that another container has.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The address and port.
+    pub(crate) at: (IpAddr, u16),
+    /// The container, or `None` if no port of a range is free.
+    pub(crate) holder: Option<String>,
+}
+
+impl Ports {
+    /// Takes ports for a container at the addresses of each request; nothing is taken when one is not free. `any` is where
+    /// ports that were not chosen come from.
+    pub(crate) fn take(
+        &mut self,
+        container: &str,
+        requests: &[(PortRequest, Vec<IpAddr>)],
+        any: (u16, u16),
+    ) -> Result<Vec<Publication>, Taken> {
+        let mut publications: Vec<Publication> = Vec::with_capacity(requests.len());
+        for (request, addresses) in requests {
+            match self.take_one(container, request, addresses, any) {
+                Ok(host_port) => publications.extend(addresses.iter().map(|&host_ip| Publication {
+                    port: request.port,
+                    count: 1,
+                    protocol: request.protocol,
+                    host_ip,
+                    host_port,
+                })),
+                Err(taken) => {
+                    self.release_all(container, &publications);
+                    return Err(taken);
+                }
+            }
+        }
+        Ok(merge(publications))
+    }
+
+    /// Takes what a record says that a container has.
+    pub(crate) fn adopt(&mut self, container: &str, publications: &[Publication]) {
+        for publication in publications {
+            for (_, port) in publication.pairs() {
+                let key = (publication.protocol, port);
+                let entry = self.taken.entry(key).or_default();
+                entry.push((publication.host_ip, container.to_owned()));
+            }
+        }
+    }
+
+    /// Gives a container's ports back.
+    pub(crate) fn release_all(&mut self, container: &str, publications: &[Publication]) {
+        for publication in publications {
+            for (_, port) in publication.pairs() {
+                let key = (publication.protocol, port);
+                let Some(entry) = self.taken.get_mut(&key) else {
+                    continue;
+                };
+                entry.retain(|(address, holder)| *address != publication.host_ip || holder != container);
+                if entry.is_empty() {
+                    self.taken.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn take_one(
+        &mut self,
+        container: &str,
+        request: &PortRequest,
+        addresses: &[IpAddr],
+        any: (u16, u16),
+    ) -> Result<u16, Taken> {
+        let (first, last) = request.host_ports.unwrap_or(any);
+        let start = match request.host_ports {
+            Some(_) => first,
+            None => self.next.clamp(first, last),
+        };
+        let mut holder = None;
+        for port in (start..=last).chain(first..start) {
+            match self.holder(request.protocol, port, addresses) {
+                Some(other) => holder = Some(other),
+                None => {
+                    let entry = self.taken.entry((request.protocol, port)).or_default();
+                    entry.extend(addresses.iter().map(|&address| (address, container.to_owned())));
+                    if request.host_ports.is_none() {
+                        self.next = port.checked_add(1).unwrap_or(first);
+                    }
+                    return Ok(port);
+                }
+            }
+        }
+        Err(Taken {
+            at: (
+                addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+                first,
+            ),
+            holder: holder.filter(|_| first == last),
+        })
+    }
+
+    fn holder(&self, protocol: Protocol, port: u16, addresses: &[IpAddr]) -> Option<String> {
+        let holders = self.taken.get(&(protocol, port))?;
+        let clash = |(theirs, _): &&(IpAddr, String)| addresses.iter().any(|own| overlap(*own, *theirs));
+        holders.iter().find(clash).map(|(_, holder)| holder.clone())
+    }
+}
+
+/// Returns whether both are of one family and equal, or one is all of them.
+fn overlap(first: IpAddr, second: IpAddr) -> bool {
+    first.is_ipv4() == second.is_ipv4()
+        && (first == second || first.is_unspecified() || second.is_unspecified())
+}
+
+/// Returns the unspecified address of the same family.
+pub(crate) fn unspecified(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// Puts neighbours together, so that a range is one entry.
+fn merge(mut all: Vec<Publication>) -> Vec<Publication> {
+    all.sort_by_key(|one| (one.protocol, one.host_ip, one.host_port, one.port));
+    let mut merged: Vec<Publication> = Vec::new();
+    for one in all {
+        if let Some(last) = merged.last_mut()
+            && last.protocol == one.protocol
+            && last.host_ip == one.host_ip
+            && last.host_port.checked_add(last.count) == Some(one.host_port)
+            && last.port.checked_add(last.count) == Some(one.port)
+        {
+            last.count += 1;
+        } else {
+            merged.push(one);
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const ANY: (u16, u16) = (32_768, 32_770);
+
+    fn port(port: u16, host_ports: Option<(u16, u16)>) -> PortRequest {
+        PortRequest {
+            port,
+            host_ports,
+            ..PortRequest::default()
+        }
+    }
+
+    fn take(ports: &mut Ports, container: &str, request: PortRequest, address: IpAddr) -> Result<u16, Taken> {
+        let taken = ports.take(container, &[(request, vec![address])], ANY)?;
+        Ok(taken[0].host_port)
+    }
+
+    #[test]
+    fn a_port_is_given_once_unless_the_addresses_differ() {
+        let mut ports = Ports::default();
+        let web = port(80, Some((8080, 8080)));
+        assert_eq!(take(&mut ports, "a", web, HOME), Ok(8080));
+        assert_eq!(take(&mut ports, "b", web, "127.0.0.2".parse().unwrap()), Ok(8080));
+        let error = take(&mut ports, "c", web, ALL).unwrap_err();
+        assert_eq!((error.at, error.holder.as_deref()), ((ALL, 8080), Some("a")));
+        assert_eq!(take(&mut ports, "c", web, Ipv6Addr::UNSPECIFIED.into()), Ok(8080));
+        let udp = PortRequest {
+            protocol: Protocol::Udp,
+            ..web
+        };
+        assert_eq!(take(&mut ports, "c", udp, ALL), Ok(8080));
+    }
+
+    #[test]
+    fn of_a_range_the_first_free_port_is_taken_and_any_port_is_a_new_one() {
+        let mut ports = Ports::default();
+        let range = port(80, Some((8000, 8001)));
+        assert_eq!(take(&mut ports, "a", range, ALL), Ok(8000));
+        assert_eq!(take(&mut ports, "b", range, ALL), Ok(8001));
+        assert_eq!(take(&mut ports, "c", range, ALL).unwrap_err().holder, None);
+        let given: Vec<_> = (0..3)
+            .map(|_| take(&mut ports, "d", port(80, None), ALL))
+            .collect();
+        assert_eq!(given, [Ok(32_768), Ok(32_769), Ok(32_770)]);
+        assert!(take(&mut ports, "d", port(80, None), ALL).is_err());
+    }
+
+    #[test]
+    fn what_failed_leaves_nothing_and_what_is_released_is_free() {
+        let mut ports = Ports::default();
+        let both = [
+            (port(80, Some((80, 80))), vec![ALL]),
+            (port(81, Some((81, 81))), vec![ALL]),
+        ];
+        ports.take("x", &both[1..], ANY).unwrap();
+        assert!(ports.take("a", &both, ANY).is_err());
+        let taken = ports.take("b", &both[..1], ANY).unwrap();
+        ports.release_all("b", &taken);
+        ports.release_all("b", &taken);
+        assert!(ports.take("c", &both[..1], ANY).is_ok());
+    }
+
+    #[test]
+    fn ten_thousand_neighbours_are_one_range() {
+        let mut ports = Ports::default();
+        let requests: Vec<_> = (10_000..20_000)
+            .map(|number| {
+                (
+                    port(number, Some((number, number))),
+                    vec![ALL, Ipv6Addr::UNSPECIFIED.into()],
+                )
+            })
+            .collect();
+        let taken = ports.take("a", &requests, ANY).unwrap();
+        assert_eq!(taken.len(), 2);
+        assert_eq!((taken[0].host_port, taken[0].count), (10_000, 10_000));
+        ports.release_all("a", &taken);
+        assert!(ports.taken.is_empty());
+    }
+}

@@ -1,0 +1,129 @@
+//! A cable to a bridge.
+
+use netlink::route::{
+    BridgePort, LinkChange, LinkKind, NewLink, Target, add_link, change_bridge_port, change_link, remove_link,
+};
+use netlink::{Message, NetlinkError, Socket};
+use rustix::io::Errno;
+
+use super::interface::Interface;
+use super::{EndpointError, Inside, leave, up};
+
+pub(super) fn join(
+    host: &mut Socket,
+    inside: &Inside<'_>,
+    bridge: &str,
+    port: &str,
+    talking: bool,
+) -> Result<(), EndpointError> {
+    let bridge_index = find_bridge(host, bridge)?;
+    let cable = [cable(inside, port, bridge_index)];
+    let mut made = host.request(&cable);
+    if made.as_ref().is_err_and(NetlinkError::is_present) {
+        leave(host, port)?;
+        made = host.request(&cable);
+    }
+    made.map_err(|source| refused(bridge, port, source))?;
+    let joined = Interface::enter(inside)
+        .and_then(|mut interface| interface.set_up())
+        .and_then(|()| {
+            host.request(&[change_bridge_port(Target::Name(port), &treated(talking), &up())])
+                .map_err(|source| refused(bridge, port, source))
+        });
+    if joined.is_err() {
+        // The first error is the one to tell.
+        drop(host.request(&[remove_link(Target::Name(port))]));
+    }
+    joined
+}
+
+/// Returns whether the cable was there.
+pub(super) fn restore(
+    host: &mut Socket,
+    inside: &Inside<'_>,
+    bridge: &str,
+    port: &str,
+    talking: bool,
+) -> Result<bool, EndpointError> {
+    let bridge_index = find_bridge(host, bridge)?;
+    let failed = |source| refused(bridge, port, source);
+    let ends = match host.link(Target::Name(port)) {
+        Ok(end) => end.parent,
+        Err(error) if error.is_absent() => None,
+        Err(error) => return Err(failed(error)),
+    };
+    let found = Interface::enter(&Inside {
+        parameters: &[],
+        ..*inside
+    })
+    .and_then(|mut interface| interface.index())?;
+    if ends.is_none() || found != ends {
+        return Ok(false);
+    }
+    Interface::enter(inside)?.complete()?;
+    // The bridge may be a new one.
+    let plugged = LinkChange {
+        master: Some(bridge_index),
+        ..LinkChange::default()
+    };
+    host.request(&[
+        change_link(Target::Name(port), &plugged),
+        change_bridge_port(Target::Name(port), &treated(talking), &up()),
+    ])
+    .map_err(failed)?;
+    Ok(true)
+}
+
+fn find_bridge(host: &mut Socket, bridge: &str) -> Result<u32, EndpointError> {
+    let found = host.link(Target::Name(bridge));
+    found
+        .map(|link| link.index)
+        .map_err(|source| EndpointError::Bridge {
+            bridge: bridge.to_owned(),
+            source,
+        })
+}
+
+fn refused(bridge: &str, port: &str, source: NetlinkError) -> EndpointError {
+    if source.errno() == Some(Errno::XFULL) {
+        return EndpointError::Full {
+            bridge: bridge.to_owned(),
+        };
+    }
+    EndpointError::Host {
+        port: port.to_owned(),
+        source,
+    }
+}
+
+fn cable(inside: &Inside<'_>, port: &str, bridge: u32) -> Message {
+    let settings = inside.settings;
+    let peer = NewLink {
+        name: &settings.interface,
+        kind: LinkKind::Ifb,
+        settings: LinkChange {
+            mac: settings.mac,
+            mtu: settings.mtu,
+            namespace: Some(inside.namespace),
+            ..LinkChange::default()
+        },
+    };
+    add_link(&NewLink {
+        name: port,
+        kind: LinkKind::Veth { peer: Box::new(peer) },
+        settings: LinkChange {
+            mtu: settings.mtu,
+            master: Some(bridge),
+            ..LinkChange::default()
+        },
+    })
+}
+
+fn treated(talking: bool) -> BridgePort {
+    BridgePort {
+        hairpin: talking,
+        isolated: !talking,
+        learning: true,
+        flood: true,
+    }
+}

@@ -1,0 +1,189 @@
+//! Rates, measured with packets between a machine and a container on its bridge.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use netlink::Socket;
+use network::endpoint::{self, Attach, Settings};
+use network::shape::{self, Rates};
+use network::{address, bridge, counters};
+use sys::clone::CloneFlags;
+use sys::namespace::visit_network;
+use sys::netlink::Family;
+
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
+const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
+const PORT: &str = "bv0123456789a";
+/// How long is measured, and what is left out before, when the first burst passes.
+const WINDOW: Duration = Duration::from_millis(2500);
+const WARM_UP: Duration = Duration::from_millis(700);
+
+fn namespace() -> OwnedFd {
+    let made = std::thread::spawn(|| {
+        sys::namespace::unshare(CloneFlags::NEWNET).unwrap();
+        sys::net::loopback_up().unwrap();
+        OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
+    });
+    made.join().unwrap()
+}
+
+struct World {
+    machine: OwnedFd,
+    container: OwnedFd,
+    socket: Socket,
+}
+
+impl World {
+    fn new() -> Self {
+        let (machine, container) = (namespace(), namespace());
+        let socket = visit_network(machine.as_fd(), || {
+            let mut socket = Socket::open(Family::Route).unwrap();
+            let settings = bridge::Settings {
+                name: "br-a".to_owned(),
+                gateways: vec![(GATEWAY.into(), 24)],
+                mac: address::mac_address([1; 6]),
+                mtu: None,
+            };
+            bridge::create(&mut socket, &settings).unwrap();
+            socket
+        });
+        let mut world = Self {
+            machine,
+            container,
+            socket: socket.unwrap(),
+        };
+        world.plug();
+        world
+    }
+
+    fn plug(&mut self) {
+        let settings = Settings {
+            attach: Attach::Bridge {
+                bridge: "br-a".to_owned(),
+                port: PORT.to_owned(),
+                talking: true,
+            },
+            interface: "eth0".to_owned(),
+            mac: None,
+            mtu: None,
+            addresses: vec![(CONTAINER.into(), 24)],
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            sysctls: Default::default(),
+        };
+        endpoint::join(&mut self.socket, self.container.as_fd(), &settings).unwrap();
+    }
+
+    /// Returns the bits in a second that a connection to `address` gets through.
+    fn speed(&self, from: &OwnedFd, to: &OwnedFd, address: Ipv4Addr) -> f64 {
+        let listener = visit_network(to.as_fd(), || TcpListener::bind((address, 0)).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut sender = visit_network(from.as_fd(), || TcpStream::connect(address).unwrap()).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        let sending = std::thread::spawn(move || while sender.write_all(&[7; 1 << 14]).is_ok() {});
+        let mut buffer = vec![0; 1 << 16];
+        let mut receive_for = |time: Duration| {
+            let (began, mut bytes) = (Instant::now(), 0_u32);
+            while began.elapsed() < time {
+                bytes += u32::try_from(receiver.read(&mut buffer).unwrap()).unwrap();
+            }
+            f64::from(bytes) * 8.0 / began.elapsed().as_secs_f64()
+        };
+        receive_for(WARM_UP);
+        let speed = receive_for(WINDOW);
+        drop(receiver);
+        sending.join().unwrap();
+        speed
+    }
+
+    fn received(&self) -> f64 {
+        self.speed(&self.machine, &self.container, CONTAINER)
+    }
+
+    fn sent(&self) -> f64 {
+        self.speed(&self.container, &self.machine, GATEWAY)
+    }
+
+    fn links(&mut self) -> usize {
+        self.socket.links().unwrap().len()
+    }
+}
+
+fn is_about(speed: f64, megabits: f64) -> bool {
+    (megabits * 0.9375..=megabits * 1.025).contains(&(speed / 1e6))
+}
+
+#[test]
+fn rates_hold_both_ways_and_change_while_it_runs() {
+    let mut world = World::new();
+    let links = world.links();
+    let rate = |megabits: u64| Some(megabits * 1_000_000 / 8);
+    let both = Rates {
+        received: rate(8),
+        sent: rate(8),
+    };
+    shape::limit(&mut world.socket, PORT, both).unwrap();
+    for speed in [world.received(), world.sent()] {
+        assert!(is_about(speed, 8.0), "{speed} bits in a second");
+    }
+    let other = Rates {
+        received: rate(40),
+        sent: None,
+    };
+    shape::limit(&mut world.socket, PORT, other).unwrap();
+    let (received, sent) = (world.received(), world.sent());
+    assert!(is_about(received, 40.0), "{received} bits in a second");
+    assert!(sent > 100e6, "{sent} bits in a second");
+    shape::limit(&mut world.socket, PORT, both).unwrap();
+    shape::limit(&mut world.socket, PORT, Rates::default()).unwrap();
+    shape::limit(&mut world.socket, PORT, Rates::default()).unwrap();
+    assert!(world.received() > 100e6);
+    assert_eq!(world.links(), links);
+}
+
+#[test]
+fn a_port_that_comes_again_is_shaped_again_and_released() {
+    let mut world = World::new();
+    let links = world.links();
+    let rates = Rates {
+        received: None,
+        sent: Some(1_000_000),
+    };
+    shape::limit(&mut world.socket, PORT, rates).unwrap();
+    endpoint::leave(&mut world.socket, PORT).unwrap();
+    world.plug();
+    shape::limit(&mut world.socket, PORT, rates).unwrap();
+    let sent = world.sent();
+    assert!(is_about(sent, 8.0), "{sent} bits in a second");
+    endpoint::leave(&mut world.socket, PORT).unwrap();
+    for _ in 0..2 {
+        shape::release(&mut world.socket, PORT).unwrap();
+    }
+    assert_eq!(world.links(), links - 1);
+    let absent = shape::limit(&mut world.socket, PORT, rates).unwrap_err();
+    assert_eq!(absent.to_string(), format!("find port \"{PORT}\""));
+    let nothing = Rates {
+        sent: Some(0),
+        ..rates
+    };
+    assert!(shape::limit(&mut world.socket, PORT, nothing).is_err());
+    assert!(shape::limit(&mut world.socket, "a-name-too-long", rates).is_err());
+}
+
+#[test]
+fn both_ends_count_the_same() {
+    let mut world = World::new();
+    world.sent();
+    let inside = counters::of_namespace(world.container.as_fd()).unwrap();
+    let at_port = counters::of_port(&mut world.socket, PORT).unwrap();
+    let [(name, inside)] = inside.as_slice() else {
+        panic!("{inside:?}");
+    };
+    assert_eq!(name, "eth0");
+    assert!(inside.sent_bytes > 1_000_000);
+    assert_eq!(inside.sent_bytes, at_port.sent_bytes);
+    assert!(inside.received_packets.abs_diff(at_port.received_packets) < 3);
+}
