@@ -128,7 +128,7 @@ async fn restore(engine: Arc<Engine>) {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::error!(error = %chain(&error), "the packet filter could not be put in place")
+            tracing::error!(error = %chain(&error), "the packet filter could not be put in place");
         }
         Err(error) => tracing::error!(%error, "the packet filter could not be put in place"),
     }
