@@ -90,6 +90,10 @@ pub struct HostConfig {
     pub ports: Vec<PortRequest>,
     /// `-P`: every exposed port that `-p` does not name gets a port of the host.
     pub publish_all_ports: bool,
+    /// `--net-rate-in`: how much it may receive on each of its networks, in bits per second; 0: without limit.
+    pub net_rate_in: u64,
+    /// `--net-rate-out`: how much it may send.
+    pub net_rate_out: u64,
     /// `--dns`.
     pub dns: Vec<String>,
     /// `--dns-option`.

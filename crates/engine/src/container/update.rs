@@ -23,6 +23,10 @@ pub struct UpdateRequest {
     pub restart: Option<RestartRequest>,
     /// Another size of `/dev/shm`, in bytes.
     pub shm_size: Option<u64>,
+    /// How much it may receive on each of its networks, in bits per second; 0: without limit.
+    pub net_rate_in: Option<u64>,
+    /// How much it may send.
+    pub net_rate_out: Option<u64>,
 }
 
 /// It was changed.
@@ -38,6 +42,7 @@ pub(crate) struct Change {
     resources: Resources,
     restart: Option<RestartRequest>,
     shm_size: Option<u64>,
+    net_rates: (Option<u64>, Option<u64>),
 }
 
 /// Changes a container's limits and restart policy, also while it runs.
@@ -72,6 +77,7 @@ pub async fn update(
         resources,
         restart: request.restart,
         shm_size: request.shm_size,
+        net_rates: (request.net_rate_in, request.net_rate_out),
     });
     match ask(engine, &container, |reply| Command::Update(change, reply)).await {
         Some(result) => result?,
@@ -104,6 +110,10 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
         host.restart = restart;
     }
     host.shm_size = change.shm_size.or(host.shm_size);
+    let rates = (host.net_rate_in, host.net_rate_out);
+    host.net_rate_in = change.net_rates.0.unwrap_or(host.net_rate_in);
+    host.net_rate_out = change.net_rates.1.unwrap_or(host.net_rate_out);
+    let rates_change = rates != (host.net_rate_in, host.net_rate_out);
     record.host = Arc::new(host);
     let old = container.record();
     container.set_record(record.clone());
@@ -138,6 +148,11 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
                         },
                         error @ ResizeError::Kernel { .. } => step(Box::new(error)),
                     })?;
+                }
+                if rates_change {
+                    let mut view = (*container.view()).clone();
+                    view.host = Arc::clone(&record.host);
+                    crate::network::apply_rates(engine, &view).map_err(|error| step(Box::new(error)))?;
                 }
                 // The shim reads it again for a restart.
                 let bytes = serde_json::to_vec(&task).map_err(|error| step(Box::new(error)))?;

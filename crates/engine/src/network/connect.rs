@@ -17,7 +17,7 @@ use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, sa
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
-use crate::config::EndpointRequest;
+use crate::config::{EndpointRequest, HostConfig};
 use crate::container::{Actor, Command, Container, Record, ask};
 use crate::failpoint;
 
@@ -53,15 +53,15 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<NetworkRecord>, Ne
         .table()
         .find(name)
         .map(|network| Arc::clone(&network.record));
-    found.or_else(|error| match super::inspect(engine, name) {
-        Ok(known) if known.name == "host" => Err(NetworkError::Forbidden {
+    found.map_err(|error| match super::inspect(engine, name) {
+        Ok(known) if known.name == "host" => NetworkError::Forbidden {
             text: "container cannot be disconnected from host network or connected to host network".to_owned(),
-        }),
-        Ok(_) => Err(NetworkError::Forbidden {
+        },
+        Ok(_) => NetworkError::Forbidden {
             text: "container cannot be connected to multiple networks with one of the networks in private (none) mode"
                 .to_owned(),
-        }),
-        Err(_unknown) => Err(error),
+        },
+        Err(_unknown) => error,
     })
 }
 
@@ -104,6 +104,11 @@ pub(crate) fn plug(
             ),
         });
     }
+    if runs && network.driver == "phys" {
+        return Err(NetworkError::Unsupported {
+            text: "an interface of the machine can be lent to a container only when it starts".to_owned(),
+        });
+    }
     let before = container.record();
     let after = with_endpoint(&engine, &before, network, request.clone());
     if runs {
@@ -137,6 +142,12 @@ pub(crate) fn plug(
         }
         set_record(&container, (*before).clone());
         return Err(error);
+    }
+    if runs
+        && !super::join::rates(&container.record().host).is_unlimited()
+        && let Err(error) = super::shaping::apply(&engine, &container.view())
+    {
+        tracing::warn!(container = %container.id, error = %chain(&error), "a network that was joined is not limited");
     }
     tell(&engine, "connect", network, Some(container.id.as_str()));
     Ok(())
@@ -174,8 +185,9 @@ fn bring_about(
         let mut kernel = engine.networks.kernel();
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
         // Its own thread: joining enters the container's namespace for a moment.
+        let settings = cable(endpoint, &view.host);
         let joined = std::thread::scope(|scope| {
-            let work = || endpoint::join(socket, namespace.as_fd(), &cable(endpoint));
+            let work = || endpoint::join(socket, namespace.as_fd(), &settings);
             scope.spawn(work).join()
         });
         match joined {
@@ -350,8 +362,8 @@ pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint
 }
 
 /// Returns the cable of an endpoint.
-fn cable(endpoint: &Endpoint) -> Settings {
-    let planned = sandbox_endpoint(endpoint);
+fn cable(endpoint: &Endpoint, host: &HostConfig) -> Settings {
+    let planned = sandbox_endpoint(endpoint, host);
     Settings {
         attach: match planned.attach {
             shim_api::task::Attach::Bridge {

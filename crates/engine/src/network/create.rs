@@ -257,10 +257,10 @@ pub(crate) fn plan(
         });
     }
     let settings = Options::parse(&driver, &request.options)?;
-    if driver == "phys" && settings.parent.is_none() {
-        return Err(NetworkError::invalid(
-            "a network with driver phys needs --opt parent=INTERFACE",
-        ));
+    if driver != "bridge" && settings.parent.is_none() {
+        return Err(NetworkError::invalid(format!(
+            "a network with driver {driver} needs --opt parent=INTERFACE"
+        )));
     }
     let mut asked = Vec::with_capacity(request.ipam.len());
     for one in &request.ipam {

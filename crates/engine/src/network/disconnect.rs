@@ -1,12 +1,13 @@
 //! Disconnect a container from a network, also while it runs.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use base::error::chain;
 use network::endpoint;
 
 use super::connect::{change_default, check_mode, find, namespace, priorities, publish, save, set_record};
-use super::endpoint::{Attachment, Endpoint};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::join::{choose_default, is_of_mode, key_of};
 use super::record::NetworkRecord;
@@ -104,7 +105,14 @@ fn take_out(
     }
     let mut kernel = engine.networks.kernel();
     for endpoint in gone {
-        let Attachment::Bridge { port, .. } = &endpoint.attachment;
+        let Some(port) = endpoint.port() else {
+            if let Some(namespace) = namespace(container)
+                && let Err(error) = endpoint::remove(namespace.as_fd(), &endpoint.interface)
+            {
+                warn(&error);
+            }
+            continue;
+        };
         match kernel.route() {
             Ok(socket) => {
                 if let Err(error) = endpoint::leave(socket, port) {
@@ -113,6 +121,7 @@ fn take_out(
             }
             Err(error) => warn(&error),
         }
+        super::shaping::release(&mut kernel, &[port.to_owned()]);
     }
     // Published ports may now be another endpoint's.
     if let Err(error) = kernel.replace(&mut engine.networks.table()) {

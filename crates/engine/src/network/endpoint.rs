@@ -18,6 +18,27 @@ pub enum Attachment {
         /// The host's end of the cable.
         port: String,
     },
+    /// A hardware address of its own on an interface of the host.
+    Macvlan {
+        /// The interface.
+        parent: String,
+        /// `bridge`, `private`, `vepa` or `passthru`.
+        mode: String,
+    },
+    /// Addresses of its own on an interface of the host, with that one's hardware address.
+    Ipvlan {
+        /// The interface.
+        parent: String,
+        /// `l2`, `l3` or `l3s`.
+        mode: String,
+        /// `bridge`, `private` or `vepa`.
+        flag: String,
+    },
+    /// An interface of the host itself, for as long as the container runs.
+    Phys {
+        /// The interface.
+        link: String,
+    },
 }
 
 /// A container's place in one network.
@@ -60,6 +81,14 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// Returns the host's end of its cable, if it has one.
+    pub fn port(&self) -> Option<&str> {
+        match &self.attachment {
+            Attachment::Bridge { port, .. } => Some(port),
+            _ => None,
+        }
+    }
+
     /// Returns its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));

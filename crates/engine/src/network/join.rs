@@ -18,7 +18,7 @@ use super::options::link_name;
 use super::ports::Taken;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{DEFAULT, guard, names, open, resolver, tell};
+use super::{DEFAULT, guard, names, open, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{Config, EndpointRequest, HostConfig, PortRequest};
 use crate::container::{Container, Dns, Place, Record, View};
@@ -214,6 +214,17 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
             }
         }
     }
+    if !rates(&record.host).is_unlimited()
+        && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.port().is_none())
+    {
+        table.cancel(id);
+        return Err(NetworkError::Unsupported {
+            text: format!(
+                "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
+                endpoint.network_name
+            ),
+        });
+    }
     let priorities: Vec<i64> = asked.iter().map(|asked| asked.request.gw_priority).collect();
     choose_default(&mut endpoints, &priorities);
     for endpoint in &endpoints {
@@ -278,6 +289,7 @@ pub(crate) fn attach_endpoints(
 /// Takes a container off its networks, when its run has ended or its start has failed. The kernel's side follows after the
 /// reply; the cables are gone with the namespace.
 pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
+    let mut shaped: Vec<String> = Vec::new();
     let left = {
         let mut table = engine.networks.table();
         let (endpoints, publications) = table.release(container.id.as_str());
@@ -291,6 +303,9 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
         };
         let left: Vec<Arc<NetworkRecord>> = endpoints.iter().filter_map(record).collect();
         resolver::leave(engine, container, endpoints.clone(), !publications.is_empty());
+        if !rates(&container.record().host).is_unlimited() {
+            shaped.extend(endpoints.iter().filter_map(Endpoint::port).map(str::to_owned));
+        }
         table.gone.push((endpoints, publications));
         left
     };
@@ -304,6 +319,8 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
     let worker = Arc::clone(engine);
     engine.defer(move || {
         let mut kernel = worker.networks.kernel();
+        // The shim has removed them, unless it was killed.
+        shaping::release(&mut kernel, &shaped);
         let mut table = worker.networks.table();
         if let Err(error) = kernel.forget_gone(&mut table) {
             tracing::warn!(error = %chain(&error), "the packet filter still knows a container that has ended");
@@ -318,7 +335,10 @@ pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api
         return None;
     }
     Some(shim_api::task::Sandbox {
-        endpoints: endpoints.iter().map(sandbox_endpoint).collect(),
+        endpoints: endpoints
+            .iter()
+            .map(|endpoint| sandbox_endpoint(endpoint, &container.record().host))
+            .collect(),
         resolver: names::are_needed(engine, container, endpoints).then(|| resolver::socket(engine)),
     })
 }
@@ -414,18 +434,22 @@ pub(crate) fn take_place(
         )));
     }
     let sysctls = sysctls(request).map_err(NetworkError::invalid)?;
+    let parent = settings.parent.unwrap_or_default();
     let attachment = match record.driver.as_str() {
-        "bridge" => Attachment::Bridge {
+        "macvlan" => Attachment::Macvlan {
+            parent,
+            mode: settings.mode,
+        },
+        "ipvlan" => Attachment::Ipvlan {
+            parent,
+            mode: settings.mode,
+            flag: settings.flag,
+        },
+        "phys" => Attachment::Phys { link: parent },
+        _ => Attachment::Bridge {
             bridge: record.bridge.clone(),
             port: format!("bv{}", &id[..11]),
         },
-        driver => {
-            return Err(NetworkError::Unsupported {
-                text: format!(
-                    "joining a network with driver {driver} is not supported by this version of Berth"
-                ),
-            });
-        }
     };
     let taking = |error: network::address::TakeError| take_error(&record, error);
     let v4 = network
@@ -464,6 +488,8 @@ pub(crate) fn take_place(
         interface,
         mac: match parse_mac(&request.mac) {
             Some(mac) => mac.to_string(),
+            // They have that of the machine's interface.
+            None if matches!(record.driver.as_str(), "ipvlan" | "phys") => String::new(),
             None => own_mac(ipv4, &id),
         },
         ipv4,
@@ -508,6 +534,15 @@ fn take_error(record: &NetworkRecord, error: network::address::TakeError) -> Net
         TakeError::Exhausted { .. } => NetworkError::Conflict {
             text: format!("network {}: {error}", record.name),
         },
+    }
+}
+
+/// Returns how much a container may receive and send on each of its networks, in bytes.
+pub(crate) fn rates(host: &HostConfig) -> shim_api::task::Rates {
+    let bytes = |bits: u64| (bits > 0).then_some((bits / 8).max(1));
+    shim_api::task::Rates {
+        received: bytes(host.net_rate_in),
+        sent: bytes(host.net_rate_out),
     }
 }
 
@@ -689,7 +724,7 @@ fn port_taken(engine: &Engine, container: &Container, endpoint: &Endpoint, taken
     }
 }
 
-pub(crate) fn sandbox_endpoint(endpoint: &Endpoint) -> shim_api::task::SandboxEndpoint {
+pub(crate) fn sandbox_endpoint(endpoint: &Endpoint, host: &HostConfig) -> shim_api::task::SandboxEndpoint {
     use shim_api::task::Attach;
     let v4 = endpoint
         .ipv4
@@ -712,6 +747,9 @@ pub(crate) fn sandbox_endpoint(endpoint: &Endpoint) -> shim_api::task::SandboxEn
                 port,
                 talking: endpoint.talking,
             },
+            Attachment::Macvlan { parent, mode } => Attach::Macvlan { parent, mode },
+            Attachment::Ipvlan { parent, mode, flag } => Attach::Ipvlan { parent, mode, flag },
+            Attachment::Phys { link } => Attach::Phys { link },
         },
         interface: endpoint.interface.clone(),
         mac: parse_mac(&endpoint.mac).map(|mac| mac.0),
@@ -724,6 +762,6 @@ pub(crate) fn sandbox_endpoint(endpoint: &Endpoint) -> shim_api::task::SandboxEn
             .collect(),
         routes: Vec::new(),
         sysctls: endpoint.sysctls.clone(),
-        rates: Default::default(),
+        rates: rates(host),
     }
 }

@@ -287,7 +287,9 @@ fn gateways(record: &NetworkRecord) -> Vec<(IpAddr, u8)> {
 }
 
 fn endpoint_facts(endpoint: &Endpoint) -> Option<EndpointFacts> {
-    let Attachment::Bridge { bridge, port } = &endpoint.attachment;
+    let Attachment::Bridge { bridge, port } = &endpoint.attachment else {
+        return None;
+    };
     Some(EndpointFacts {
         bridge: bridge.clone(),
         port: port.clone(),
@@ -325,7 +327,9 @@ fn publication_facts(endpoints: &[Endpoint], publications: &[Publication]) -> Ve
 
 /// Returns the endpoint by which a container's ports are reached.
 pub(crate) fn publishing(endpoints: &[Endpoint]) -> Option<&Endpoint> {
-    let can = |endpoint: &&Endpoint| endpoint.gateway4.is_some() | endpoint.gateway6.is_some();
+    let can = |endpoint: &&Endpoint| {
+        endpoint.port().is_some() && (endpoint.gateway4.is_some() || endpoint.gateway6.is_some())
+    };
     let default = endpoints.iter().filter(can).find(|endpoint| endpoint.is_default);
     default.or_else(|| endpoints.iter().find(can))
 }

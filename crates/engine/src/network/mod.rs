@@ -30,6 +30,7 @@ mod prune;
 mod record;
 mod remove;
 mod resolver;
+mod shaping;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
 pub(crate) use resolver::{Netd, enter, follow, go_on as go_on_with_netd, rest};
+pub(crate) use shaping::apply as apply_rates;
 pub(crate) use table::Networks;
 
 /// The name of the default network.

@@ -105,7 +105,7 @@ async fn take_back(engine: Weak<Engine>, mut queue: mpsc::UnboundedReceiver<Leav
         let (id, endpoints) = match leaving {
             Leaving::Container(id, endpoints) => (id, endpoints),
             Leaving::Done(reply) => {
-                drop(reply.send(()));
+                reply.send(()).ok();
                 continue;
             }
         };

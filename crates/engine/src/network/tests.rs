@@ -362,8 +362,8 @@ fn a_flushed_packet_filter_is_made_again() {
         assert!(flush.success());
         // Nobody has to ask for it.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        let Attachment::Bridge { port, .. } = &one.view().endpoints[0].attachment;
-        while !tables().contains(port.as_str()) {
+        let port = one.view().endpoints[0].port().unwrap().to_owned();
+        while !tables().contains(&port) {
             assert!(std::time::Instant::now() < deadline, "{}", tables());
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
@@ -372,8 +372,9 @@ fn a_flushed_packet_filter_is_made_again() {
         allocate(&engine, &two).unwrap();
         attach(&engine, &two).unwrap();
         for port in [&one, &two] {
-            let Attachment::Bridge { port, .. } = &port.view().endpoints[0].attachment;
-            assert!(tables().contains(port.as_str()), "{}", tables());
+            let view = port.view();
+            let port = view.endpoints[0].port().unwrap();
+            assert!(tables().contains(port), "{}", tables());
         }
     });
 }

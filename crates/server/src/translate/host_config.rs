@@ -31,6 +31,8 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         ports,
         endpoints: std::collections::BTreeMap::new(),
         publish_all_ports: api.publish_all_ports,
+        net_rate_in: rate(api.berth_net_rate_in)?.unwrap_or(0),
+        net_rate_out: rate(api.berth_net_rate_out)?.unwrap_or(0),
         dns: api.dns.unwrap_or_default(),
         dns_options: api.dns_options.unwrap_or_default(),
         dns_search: api.dns_search.unwrap_or_default(),
@@ -121,8 +123,6 @@ fn refuse_unsupported(api: &api::HostConfig) -> Result<(), ApiError> {
     let unsupported = [
         (!api.cgroup.is_empty(), "HostConfig.Cgroup"),
         (api.kernel_memory_tcp != 0, "KernelMemoryTCP"),
-        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
-        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
     ];
     match unsupported.into_iter().find(|(set, _)| *set) {
         Some((_, name)) => Err(ApiError::unsupported(name)),
@@ -390,11 +390,23 @@ fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBindi
     bindings
 }
 
+/// Returns a rate in bits per second; -1 is without limit, 0 says nothing.
+fn rate(sent: i64) -> Result<Option<u64>, ApiError> {
+    match sent {
+        0 => Ok(None),
+        -1 => Ok(Some(0)),
+        sent => match u64::try_from(sent) {
+            Ok(rate) if rate >= 8_000 => Ok(Some(rate)),
+            _ => Err(ApiError::invalid(format!(
+                "invalid rate {sent}: at least 8000 bits per second are needed, or -1"
+            ))),
+        },
+    }
+}
+
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
-        (api.berth_net_rate_in != 0, "BerthNetRateIn (--net-rate-in)"),
-        (api.berth_net_rate_out != 0, "BerthNetRateOut (--net-rate-out)"),
         (!api.cgroup_parent.is_empty(), "CgroupParent in an update"),
         (
             api.devices.as_ref().is_some_and(|list| !list.is_empty()),
@@ -454,6 +466,8 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
         resources,
         restart,
         shm_size,
+        net_rate_in: rate(api.berth_net_rate_in)?,
+        net_rate_out: rate(api.berth_net_rate_out)?,
     })
 }
 
@@ -581,8 +595,8 @@ pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
         berth_time_offsets: host.time_offsets.clone(),
         berth_uid_maps: maps_to(&host.uid_maps),
         berth_gid_maps: maps_to(&host.gid_maps),
-        berth_net_rate_in: 0,
-        berth_net_rate_out: 0,
+        berth_net_rate_in: i64::try_from(host.net_rate_in).unwrap_or(i64::MAX),
+        berth_net_rate_out: i64::try_from(host.net_rate_out).unwrap_or(i64::MAX),
         berth_keep_namespaces: host.keep_namespaces,
     }
 }

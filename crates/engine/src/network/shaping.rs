@@ -1,0 +1,58 @@
+//! How much containers receive and send, while they run.
+
+use std::sync::Arc;
+
+use base::error::chain;
+use network::shape;
+
+use super::error::NetworkError;
+use super::join::rates;
+use super::kernel::Kernel;
+use crate::Engine;
+use crate::container::View;
+
+/// Gives the cables of a container that runs the rates that it is asked to have now.
+pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkError> {
+    let wanted = rates(&view.host);
+    let mut kernel = engine.networks.kernel();
+    for endpoint in view.endpoints.iter() {
+        let Some(port) = endpoint.port() else {
+            return Err(NetworkError::Unsupported {
+                text: format!(
+                    "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
+                    endpoint.network_name
+                ),
+            });
+        };
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| NetworkError::Step {
+            doing: "limit what passes on",
+            name: endpoint.network_name.clone(),
+            source: error,
+        };
+        let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
+        let done = if wanted.is_unlimited() {
+            shape::release(socket, port)
+        } else {
+            let rates = shape::Rates {
+                received: wanted.received,
+                sent: wanted.sent,
+            };
+            shape::limit(socket, port, rates)
+        };
+        done.map_err(|error| failed(Box::new(error)))?;
+    }
+    Ok(())
+}
+
+/// Removes what was made beside the ports of a container that has ended.
+pub(crate) fn release(kernel: &mut Kernel, ports: &[String]) {
+    for port in ports {
+        let released = match kernel.route() {
+            Ok(socket) => shape::release(socket, port).map_err(|error| chain(&error).to_string()),
+            Err(error) => Err(chain(&error).to_string()),
+        };
+        if let Err(error) = released {
+            tracing::warn!(port, error, "what limited a container stays");
+        }
+    }
+}
