@@ -1,5 +1,7 @@
 //! Containers that find each other by name, and real programs that do.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -223,22 +225,24 @@ fn postgres_is_found_by_its_name() -> Result<()> {
 fn a_web_server_behind_a_published_port() -> Result<()> {
     let daemon = daemon()?;
     let machine = Host::of_process(daemon.pid()?, "machine")?;
-    let (command, get): (Vec<&str>, [&str; 5]) = if has("nginx") {
-        let run = vec!["--rootfs", "/:O", "nginx", "-g", "daemon off;"];
-        (run, ["busybox", "wget", "-qO-", "-T10", "http://127.0.0.1:8099/"])
+    let server: &[&str] = if has("nginx") {
+        &["--rootfs", "/:O", "nginx", "-g", "daemon off;"]
     } else {
-        let run = vec![
-            "busybox",
-            "sh",
-            "-c",
-            "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www",
-        ];
-        (run, ["busybox", "wget", "-qO-", "-T10", "http://127.0.0.1:8099/"])
+        let script = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+        &["busybox", "sh", "-c", script]
     };
-    daemon.ok(&[&["run", "-d", "--name", "web", "-p", "8099:80"], &command[..]].concat())?;
+    daemon.ok(&[&["run", "-d", "--name", "web", "-p", "8099:80"], server].concat())?;
+    let get = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", 8099))?;
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    };
     until("the page", Duration::from_secs(20), || {
-        let page = machine.run(&get)?;
-        Ok(page.code == 0 && !page.stdout.is_empty())
+        Ok(machine
+            .inside(get)?
+            .is_ok_and(|page| page.starts_with("HTTP/1.") && page.contains(" 200 OK")))
     })?;
     daemon.ok(&["rm", "-f", "web"])?;
     daemon.finish()

@@ -81,13 +81,15 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     check(&request)?;
     let id =
         NetworkId::generate().map_err(|error| NetworkError::step("draw an id for", &request.name, error))?;
-    let engine = Arc::clone(engine);
+    let maker = Arc::clone(engine);
     let name = request.name.clone();
-    let work = move || make(&engine, &id, request).map(|()| id);
+    let work = move || make(&maker, &id, request).map(|()| id);
     let made = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| NetworkError::step("create", &name, error))?;
-    made.map(|id| Created {
+    let id = made?;
+    super::resolver::network_made(engine, id.as_str()).await;
+    Ok(Created {
         id,
         warning: String::new(),
     })
@@ -399,7 +401,7 @@ fn subnet(
                 .any(|other| other.contains(&subnet) || subnet.contains(other))
             {
                 return Err(NetworkError::Forbidden {
-                    text: format!("Pool overlaps with other one on this address space: {subnet}"),
+                    text: "Pool overlaps with other one on this address space".to_owned(),
                 });
             }
             subnet

@@ -44,7 +44,7 @@ pub async fn prune(
                 continue;
             }
             match take_away(&worker, &record) {
-                Ok(()) => removed.push(record.name.clone()),
+                Ok(()) => removed.push(record),
                 Err(error) => {
                     tracing::warn!(network = record.name, error = %chain(&error), "a network was not pruned");
                 }
@@ -55,7 +55,10 @@ pub async fn prune(
     let removed = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| NetworkError::step("prune", "", error))?;
+    for record in &removed {
+        super::resolver::network_gone(engine, &record.id).await;
+    }
     let attributes = BTreeMap::from([("reclaimed".to_owned(), "0".to_owned())]);
     engine.events.tell(EventKind::Network, "prune", "", attributes);
-    Ok(removed)
+    Ok(removed.iter().map(|record| record.name.clone()).collect())
 }

@@ -29,11 +29,13 @@ pub async fn remove(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError
     if record.is_default() {
         return Err(predefined(&record.name));
     }
-    let engine = Arc::clone(engine);
+    let (worker, id) = (Arc::clone(engine), record.id.clone());
     // A link goes away only when the kernel has waited for all CPUs.
-    tokio::task::spawn_blocking(move || take_away(&engine, &record))
+    tokio::task::spawn_blocking(move || take_away(&worker, &record))
         .await
-        .map_err(|error| NetworkError::step("remove", name, error))?
+        .map_err(|error| NetworkError::step("remove", name, error))??;
+    super::resolver::network_gone(engine, &id).await;
+    Ok(())
 }
 
 /// Forgets a network that was not made to its end.

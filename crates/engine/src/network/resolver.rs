@@ -77,6 +77,29 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     publish(engine, container, &client, &view.endpoints, &view.publications).await
 }
 
+/// Tells a netd that is there of a new network; one that is started later is told of all.
+pub(crate) async fn network_made(engine: &Engine, id: &str) {
+    let Some(client) = engine.netd.client.lock().await.clone() else {
+        return;
+    };
+    let network = names::network(&engine.networks.table(), id);
+    if let Some(network) = network
+        && let Err(error) = client.set_network(network).await
+    {
+        tracing::warn!(network = id, error = %chain(&error), "netd does not know a network");
+    }
+}
+
+/// Tells a netd that is there that a network is gone.
+pub(crate) async fn network_gone(engine: &Engine, id: &str) {
+    let Some(client) = engine.netd.client.lock().await.clone() else {
+        return;
+    };
+    if let Err(error) = client.remove_network(id).await {
+        tracing::warn!(network = id, error = %chain(&error), "netd still knows a network that is gone");
+    }
+}
+
 /// Takes back what netd was told of a container.
 pub(crate) fn leave(
     engine: &Arc<Engine>,
@@ -394,8 +417,20 @@ fn ports(
         let to = endpoint
             .and_then(|endpoint| endpoint.ipv4)
             .map(|net| IpAddr::V4(net.addr()));
-        let is_foreign = one.host_ip.is_ipv6() && endpoint.is_some_and(|endpoint| endpoint.ipv6.is_none());
-        if let (true, Some(to)) = (is_foreign, to) {
+        let v6 = endpoint
+            .and_then(|endpoint| endpoint.ipv6)
+            .map(|net| IpAddr::V6(net.addr()));
+        // What is sent to ::1 never leaves that interface, so the kernel cannot lead it to a container.
+        let is_local = matches!(
+            one.host_ip,
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED | Ipv6Addr::LOCALHOST)
+        ) && usize::from(one.count) <= MOST_PROXIES;
+        let to = match v6 {
+            _ if one.host_ip.is_ipv4() => None,
+            None => to,
+            Some(v6) => is_local.then_some(v6),
+        };
+        if let Some(to) = to {
             proxies.extend(one.pairs().map(|(port, host)| Proxy {
                 container: container.id.to_string(),
                 listen: SocketAddr::new(one.host_ip, host),

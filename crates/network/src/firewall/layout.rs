@@ -1,5 +1,7 @@
 //! The part that is always the same: chains, rules, empty sets and maps.
 
+use std::net::Ipv6Addr;
+
 use netlink::Message;
 use netlink::nft::{
     self, BaseChain, Chain, ChainType, Comparison, Conntrack, Expression, Field, Hook, Meta, Nat, Payload,
@@ -114,6 +116,15 @@ impl Firewall {
     /// Published ports, for packets from outside and for the machine's own.
     fn destinations(&self) -> Vec<Message> {
         let mut published = Rules::chain(self.routed(), "published");
+        // What is sent from ::1 cannot be led to another link; a proxy listens there.
+        let mut own = by_family(MAPS6.number);
+        let (offset, length) = MAPS6.destination;
+        own.extend([
+            Expression::Payload(Payload::Network, offset, length, AT),
+            Expression::Compare(AT, Comparison::Equal, Ipv6Addr::LOCALHOST.octets().to_vec()),
+            accept(),
+        ]);
+        published.add(&own, "to ::1");
         for maps in [MAPS4, MAPS6] {
             let (offset, length) = maps.destination;
             let load = |to: Register| {

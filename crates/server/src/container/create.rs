@@ -13,9 +13,7 @@ pub(crate) async fn create(mut call: Call) -> Result<Reply, ApiError> {
     let (name, platform) = (call.query.get("name"), call.query.get("platform"));
     let (name, platform) = (name.map(str::to_owned), platform.map(str::to_owned));
     let request = from_api(name, platform, call.json().await?, call.version)?;
-    let warning = translate::network::warning(&request.host);
-    let mut created = engine::container::create(call.engine(), request).await?;
-    created.warnings.extend(warning);
+    let created = engine::container::create(call.engine(), request).await?;
     let body = CreateReply {
         id: created.id.to_string(),
         warnings: created.warnings,

@@ -34,9 +34,7 @@ pub(crate) async fn run(mut call: Call) -> Result<Reply, ApiError> {
     let wanted = from_api(name, platform, request.container, call.version)?;
     let removes = wanted.host.auto_remove;
     let engine = &Arc::clone(call.engine());
-    let warning = crate::translate::network::warning(&wanted.host);
-    let Created { id, mut warnings } = engine::container::create(engine, wanted).await?;
-    warnings.extend(warning);
+    let Created { id, warnings } = engine::container::create(engine, wanted).await?;
 
     let prepared = async {
         if request.detach {

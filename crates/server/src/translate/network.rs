@@ -52,12 +52,6 @@ pub(crate) fn check_mode(config: &Config, host: &HostConfig) -> Result<(), ApiEr
     }
 }
 
-/// Returns what the caller of a create should know about its ports.
-pub(crate) fn warning(host: &HostConfig) -> Option<String> {
-    let discarded = host.network_mode == "host" && !host.ports.is_empty();
-    discarded.then(|| "Published ports are discarded when using host network mode".to_owned())
-}
-
 /// Translates `NetworkingConfig` of a new container into what `host` asks of networks.
 pub(crate) fn add_endpoints(
     host: &mut HostConfig,
