@@ -2,6 +2,7 @@
 //! both for the name of a neighbour.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -153,7 +154,9 @@ fn berth() -> Result<Subject> {
         anyhow::Ok(client.pid())
     })?;
     let sockets = container.inside(handover::sockets)??;
-    handover::hand_over(&options.socket, &id, &sockets, None)?;
+    // Should this program fail, netd has nothing left to stay for.
+    let own = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty())?;
+    handover::hand_over(&options.socket, &id, &sockets, Some(own.as_fd()))?;
     let socket = options.socket;
     Ok(Subject {
         name: "berth",

@@ -16,8 +16,9 @@ use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 const BLOCK: usize = 256 << 10;
 /// Bytes before a block that it may refer to: the window of deflate.
 const DICTIONARY: usize = 32 << 10;
-/// The level that gzip, Go and docker use.
-const LEVEL: u32 = 6;
+/// Half the processor time of level 6, which gzip, Go and docker use, for 4 to 6 % more bytes of a Debian image: whoever pushes
+/// waits for it.
+const LEVEL: u32 = 2;
 /// The head of the member: deflate, no name, no time, an unknown system.
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Blocks that are under way for each thread.

@@ -22,6 +22,8 @@ const TYPE_FLAGS: u16 = 0xc000;
 pub(crate) struct Reply<'a> {
     pub(crate) kind: u16,
     pub(crate) sequence: u32,
+    /// Whose request it is about; of what is told to everybody, who asked for it.
+    pub(crate) port: u32,
     flags: u16,
     body: &'a [u8],
 }
@@ -60,6 +62,7 @@ impl<'a> Reply<'a> {
             kind: field(4),
             flags: field(6),
             sequence: word(8),
+            port: word(12),
             body: &whole[HEADER..length],
         }))
     }

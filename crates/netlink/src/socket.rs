@@ -58,6 +58,11 @@ impl Socket {
         }
     }
 
+    /// Returns the number by which the kernel tells this socket from others of its family.
+    pub fn port(&self) -> Result<u32, NetlinkError> {
+        sys::netlink::port(&self.socket).map_err(NetlinkError::Socket)
+    }
+
     /// Has everything done, in order. A socket for the packet filter does all or nothing; one for routes goes on after a
     /// message that failed, so what must be undone is undone by the caller. Returns the first failure.
     pub fn request(&mut self, messages: &[Message]) -> Result<(), NetlinkError> {

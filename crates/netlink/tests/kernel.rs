@@ -640,3 +640,25 @@ fn addresses_of_both_families() {
             .all(|address| !wanted.contains(address))
     );
 }
+
+#[test]
+fn what_others_remove_is_told_with_who_did_it() {
+    use netlink::nft::{Family as TableFamily, Removal, Table, Watch, add_table, remove_table};
+    let namespace = Namespace::new();
+    let mut watch = namespace.inside(|| Watch::open().unwrap());
+    assert_eq!(watch.removals().unwrap(), Some(Vec::new()));
+    let (mut own, mut other) = (namespace.filter(), namespace.filter());
+    let table = Table {
+        family: TableFamily::Inet,
+        name: "watched",
+    };
+    own.request(&[add_table(table)]).unwrap();
+    assert_eq!(watch.removals().unwrap(), Some(Vec::new()));
+    other.request(&[remove_table(table, false)]).unwrap();
+    let removal = Removal {
+        table: "watched".to_owned(),
+        by: other.port().unwrap(),
+    };
+    assert_ne!(own.port().unwrap(), removal.by);
+    assert_eq!(watch.removals().unwrap(), Some(vec![removal]));
+}

@@ -94,6 +94,16 @@ pub fn remove(socket: &mut Socket, name: &str) -> Result<(), BridgeError> {
     }
 }
 
+/// Returns whether the machine forwards packets of IPv4, and of IPv6. [`create`] makes it do so.
+pub fn is_forwarding() -> (bool, bool) {
+    let is_on = |parameter: &str| {
+        let path = format!("/proc/sys/net/{parameter}");
+        base::file::read_optional(path.as_ref(), 16)
+            .is_ok_and(|text| text.is_some_and(|text| text.starts_with(b"1")))
+    };
+    (is_on("ipv4/ip_forward"), is_on("ipv6/conf/all/forwarding"))
+}
+
 fn finish(socket: &mut Socket, settings: &Settings) -> Result<u32, BridgeError> {
     let name = &settings.name;
     let failed = |source| BridgeError::Netlink {

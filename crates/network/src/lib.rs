@@ -4,6 +4,7 @@
 //! * [`bridge`] makes and removes the switch of a network, [`endpoint`] plugs a container in and out: a cable of two
 //!   ends, addresses, routes.
 //! * [`shape`] limits what passes a container's cable, [`counters`] counts it.
+//! * [`audit`] tells what the outside can reach.
 //! * [`firewall`] is declared state: one table of nf_tables that is Berth's own. Networks and published ports are elements
 //!   of its sets and maps, so that its rules are few and always the same. It is put in place whole, in one transaction,
 //!   whenever a daemon starts, and changed in place afterwards.
@@ -12,6 +13,7 @@
 //! and keeps no state on disk. What there is, is recorded by those who call it, before they call.
 
 pub mod address;
+pub mod audit;
 pub mod bridge;
 pub mod counters;
 pub mod endpoint;

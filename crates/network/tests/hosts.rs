@@ -516,3 +516,56 @@ fn a_join_that_fails_leaves_nothing() {
     });
     assert!(!made_twice);
 }
+
+/// Forwarding is switched on for the networks; where it was off, the machine's other links stay apart.
+#[test]
+fn a_machine_that_was_no_router_forwards_for_its_networks_only() {
+    let mut world = World::new();
+    let second = Host::new();
+    let (near, far) = (Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 9));
+    let peer = NewLink {
+        name: "eth0",
+        kind: LinkKind::Ifb,
+        settings: LinkChange {
+            namespace: Some(second.0.as_fd()),
+            ..LinkChange::default()
+        },
+    };
+    let link = NewLink {
+        name: "wire2",
+        kind: LinkKind::Veth { peer: Box::new(peer) },
+        settings: up(),
+    };
+    world.machine.route().request(&[add_link(&link)]).unwrap();
+    for (host, name, address) in [(&world.machine, "wire2", near), (&second, "eth0", far)] {
+        let mut socket = host.route();
+        let link = socket.link(Target::Name(name)).unwrap().index;
+        let address = Address {
+            link,
+            address: address.into(),
+            prefix: 24,
+        };
+        socket
+            .request(&[change_link(Target::Index(link), &up()), add_address(&address)])
+            .unwrap();
+    }
+    let everywhere = Route {
+        destination: Ipv4Addr::UNSPECIFIED.into(),
+        prefix: 0,
+        gateway: Some(near.into()),
+        link: None,
+        source: None,
+        metric: None,
+        on_link: false,
+    };
+    second.route().request(&[add_route(&everywhere)]).unwrap();
+    let server = Server::start(&second, (far, 80).into(), "second");
+    let own = Server::start(&world.one, (ONE, 80).into(), "one");
+    world.publish(tcp(None, 8080, 8080, ONE, 80));
+    assert_eq!(world.outside.reaches((far, 80), &server), Some(OUTSIDE.into()));
+    world.state.closed4 = true;
+    world.apply();
+    assert!(world.outside.is_kept_from((far, 80), &server));
+    assert!(world.one.reaches((far, 80), &server).is_some());
+    assert!(second.reaches((MACHINE, 8080), &own).is_some());
+}

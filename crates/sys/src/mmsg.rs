@@ -141,42 +141,148 @@ impl Sender {
     }
 
     /// Sends all, without waiting. What cannot be sent is dropped, as any packet may be on its way.
+    ///
+    /// Packets for the same peer that follow each other go through the kernel as one and are parted at its socket
+    /// (`UDP_SEGMENT`, Linux 4.18): a resolver's answers often do.
     pub fn send(&mut self, socket: impl AsFd) {
         let raw = socket.as_fd().as_raw_fd();
+        let mut runs = [Run::default(); BATCH];
+        let runs = group(&self.packets, &mut runs);
         let mut addresses = [no_address(); BATCH];
         let mut parts = [iovec(); BATCH];
+        let mut controls = [Segment::new(0); BATCH];
         let mut headers = [header(); BATCH];
-        let rooms = addresses.iter_mut().zip(parts.iter_mut().zip(&mut headers));
-        for (&(start, end, peer), (address, (part, header))) in self.packets.iter().zip(rooms) {
-            let packet = self.space.get(start..end).unwrap_or_default();
+        let rooms = addresses.iter_mut().zip(&mut parts);
+        let rooms = rooms.zip(controls.iter_mut().zip(&mut headers));
+        for (run, ((address, part), (control, header))) in runs.iter().zip(rooms) {
+            let data = self.space.get(run.start..run.end).unwrap_or_default();
             address.sin_family = FAMILY;
-            address.sin_port = peer.port().to_be();
-            address.sin_addr.s_addr = peer.ip().to_bits().to_be();
-            part.iov_base = packet.as_ptr().cast_mut().cast();
-            part.iov_len = packet.len();
+            address.sin_port = run.peer.port().to_be();
+            address.sin_addr.s_addr = run.peer.ip().to_bits().to_be();
+            part.iov_base = data.as_ptr().cast_mut().cast();
+            part.iov_len = data.len();
             header.msg_hdr.msg_name = (&raw mut *address).cast();
             header.msg_hdr.msg_namelen = ADDRESS;
             header.msg_hdr.msg_iov = part;
             header.msg_hdr.msg_iovlen = 1;
+            if run.count > 1 {
+                *control = Segment::new(run.segment);
+                header.msg_hdr.msg_control = (&raw mut *control).cast();
+                header.msg_hdr.msg_controllen = size_of::<Segment>();
+            }
         }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        let mut rest = headers.get_mut(..self.packets.len()).unwrap_or_default();
-        while !rest.is_empty() {
+        let mut done = 0;
+        while let Some(rest) = headers.get_mut(done..runs.len())
+            && !rest.is_empty()
+        {
             let count = u32::try_from(rest.len()).unwrap_or(0);
-            // SAFETY: `rest` has `count` entries, each with one `iovec` of initialised bytes in `space`, which sendmmsg
-            // only reads, and one `sockaddr_in`, all of which live through the call; no control data.
+            // SAFETY: `rest` has `count` entries, each with one `iovec` of initialised bytes in `space` and perhaps one
+            // `Segment`, which sendmmsg only reads, and one `sockaddr_in`, all of which live through the call.
             let value = unsafe { libc::sendmmsg(raw, rest.as_mut_ptr(), count, flags) };
-            let sent = match check(value.into()) {
-                Ok(sent) => usize::try_from(sent).unwrap_or(0).max(1),
-                Err(Errno::INTR) => 0,
+            match check(value.into()) {
+                Ok(sent) => done += usize::try_from(sent).unwrap_or(0).max(1),
+                Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                // The first one cannot be sent; a packet filter may say so.
-                Err(_) => 1,
-            };
-            rest = rest.get_mut(sent..).unwrap_or_default();
+                // The first one cannot be sent; a packet filter may say so, or a kernel that does not know segments.
+                Err(_) => {
+                    if let Some(run) = runs.get(done).filter(|run| run.count > 1) {
+                        self.send_singly(&socket, run);
+                    }
+                    done += 1;
+                }
+            }
         }
         self.packets.clear();
         self.used = 0;
+    }
+
+    fn send_singly(&self, socket: impl AsFd, run: &Run) {
+        let data = self.space.get(run.start..run.end).unwrap_or_default();
+        let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+        for packet in data.chunks(run.segment.into()) {
+            // Dropped if it cannot be sent, as above.
+            rustix::net::sendto(&socket, packet, flags, &run.peer).ok();
+        }
+    }
+}
+
+/// Packets that follow each other in memory, for one peer, of one length; the last may be shorter.
+#[derive(Clone, Copy)]
+struct Run {
+    start: usize,
+    end: usize,
+    segment: u16,
+    count: usize,
+    peer: SocketAddrV4,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            start: 0,
+            end: 0,
+            segment: 0,
+            count: 0,
+            peer: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+        }
+    }
+}
+
+/// The longest run: what one UDP packet may have, less than the kernel's `UDP_MAX_SEGMENTS` of packets in any case.
+const LONGEST_RUN: usize = 60_000;
+
+/// Puts packets into runs, of which there are no more than packets.
+fn group<'a>(packets: &[(usize, usize, SocketAddrV4)], runs: &'a mut [Run; BATCH]) -> &'a [Run] {
+    let mut count = 0usize;
+    for &(start, end, peer) in packets {
+        let length = end - start;
+        let last = count.checked_sub(1).and_then(|last: usize| runs.get_mut(last));
+        if let Some(run) = last
+            && run.peer == peer
+            && run.end == start
+            && run.end - run.start == usize::from(run.segment) * run.count
+            && length <= run.segment.into()
+            && length > 0
+            && end - run.start <= LONGEST_RUN
+        {
+            run.end = end;
+            run.count += 1;
+        } else if let Some(run) = runs.get_mut(count) {
+            *run = Run {
+                start,
+                end,
+                segment: u16::try_from(length).unwrap_or(u16::MAX),
+                count: 1,
+                peer,
+            };
+            count += 1;
+        }
+    }
+    runs.get(..count).unwrap_or_default()
+}
+
+/// The control message `UDP_SEGMENT` (udp(7)), with the padding that its length is rounded up to.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Segment {
+    header: libc::cmsghdr,
+    size: u16,
+    padding: [u8; 6],
+}
+
+impl Segment {
+    fn new(size: u16) -> Self {
+        Self {
+            header: libc::cmsghdr {
+                // Without the padding.
+                cmsg_len: size_of::<libc::cmsghdr>() + size_of::<u16>(),
+                cmsg_level: libc::SOL_UDP,
+                cmsg_type: libc::UDP_SEGMENT,
+            },
+            size,
+            padding: [0; 6],
+        }
     }
 }
 
@@ -243,6 +349,44 @@ mod tests {
         here.send_to(&[1; RECEIVED + 1], address(&there)).unwrap();
         assert_eq!(receiver.receive(&there).unwrap(), 1);
         assert_eq!(receiver.packets().next().unwrap().0, b"");
+    }
+
+    /// What arrives is what was pushed, in order, however the kernel is given it.
+    #[test]
+    fn runs_arrive_as_packets() {
+        let [here, one, two] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let address = |socket: &UdpSocket| match socket.local_addr().unwrap() {
+            std::net::SocketAddr::V4(address) => address,
+            std::net::SocketAddr::V6(_) => unreachable!(),
+        };
+        let lengths = [9usize, 9, 9, 4, 4, 9, 0, 9, 9, 10, 3, 3, 1, 600, 600, 599, 1];
+        let mut sender = Sender::default();
+        let mut expected = [Vec::new(), Vec::new()];
+        for (&length, number) in lengths.iter().zip(0u8..) {
+            let index = usize::from(number % 7 == 6);
+            sender.room(length).unwrap().fill(number);
+            sender.push(length, address([&one, &two][index]));
+            expected[index].push(vec![number; length]);
+        }
+        let mut runs = [Run::default(); BATCH];
+        assert!(group(&sender.packets, &mut runs).len() < lengths.len());
+        sender.send(&here);
+        for (socket, expected) in [&one, &two].into_iter().zip(expected) {
+            let mut receiver = Receiver::default();
+            assert_eq!(receiver.receive(socket).unwrap(), expected.len());
+            let received: Vec<Vec<u8>> = receiver.packets().map(|(packet, _)| packet.to_vec()).collect();
+            assert_eq!(received, expected);
+        }
+        let run = Run {
+            start: 0,
+            end: 21,
+            segment: 9,
+            count: 3,
+            peer: address(&one),
+        };
+        sender.send_singly(&here, &run);
+        let mut receiver = Receiver::default();
+        assert_eq!(receiver.receive(&one).unwrap(), 3);
     }
 
     #[test]

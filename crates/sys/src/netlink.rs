@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::thread::LinkNameSpaceType;
 
@@ -66,6 +67,28 @@ pub fn open_in(family: Family, namespace: BorrowedFd<'_>) -> Result<OwnedFd, Sys
         };
         joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Lets a socket hear what the kernel tells a group (`NETLINK_ADD_MEMBERSHIP`).
+pub fn subscribe(socket: &OwnedFd, group: u32) -> Result<(), SyscallError> {
+    // One without a number hears nothing: the kernel takes it for the sender.
+    call!(
+        rustix::net::bind(socket, &SocketAddrNetlink::new(0, 0)),
+        "bind({}, AF_NETLINK)",
+        socket.as_raw_fd()
+    )?;
+    let group = i32::try_from(group).unwrap_or(i32::MAX);
+    set(socket, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
+}
+
+/// Returns the number by which the kernel knows a socket; it has one at the latest after its first request.
+pub fn port(socket: &OwnedFd) -> Result<u32, SyscallError> {
+    let address = call!(
+        rustix::net::getsockname(socket).and_then(SocketAddrNetlink::try_from),
+        "getsockname({})",
+        socket.as_raw_fd()
+    )?;
+    Ok(address.pid())
 }
 
 /// Lets `bytes` of one send fit, beyond the limit for everybody (`SO_SNDBUFFORCE`: needs `CAP_NET_ADMIN`).

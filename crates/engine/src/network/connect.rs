@@ -53,15 +53,15 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<NetworkRecord>, Ne
         .table()
         .find(name)
         .map(|network| Arc::clone(&network.record));
-    found.or_else(|error| match super::inspect(engine, name) {
-        Ok(known) if known.name == "host" => Err(NetworkError::Forbidden {
+    found.map_err(|error| match super::inspect(engine, name) {
+        Ok(known) if known.name == "host" => NetworkError::Forbidden {
             text: "container cannot be disconnected from host network or connected to host network".to_owned(),
-        }),
-        Ok(_) => Err(NetworkError::Forbidden {
+        },
+        Ok(_) => NetworkError::Forbidden {
             text: "container cannot be connected to multiple networks with one of the networks in private (none) mode"
                 .to_owned(),
-        }),
-        Err(_unknown) => Err(error),
+        },
+        Err(_unknown) => error,
     })
 }
 

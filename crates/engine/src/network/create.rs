@@ -132,14 +132,17 @@ fn make(engine: &Arc<Engine>, id: &NetworkId, request: CreateRequest) -> Result<
     };
     record_it(engine, &record).map_err(undo)?;
     failpoint::reached("network.create.record");
-    let made = kernel.make_bridge(&record).and_then(|()| {
+    let made = super::guard::look(engine, &mut kernel, &record).and_then(|()| kernel.make_bridge(&record));
+    let made = made.and_then(|()| {
         if !kernel.is_in_place() {
             super::open::remember(engine)
                 .map_err(|error| NetworkError::step("remember the packet filter of", &record.name, error))?;
         }
         kernel
             .add_network(&mut engine.networks.table(), &record)
-            .map_err(|error| NetworkError::step("let the packet filter know", &record.name, error))
+            .map_err(|error| NetworkError::step("let the packet filter know", &record.name, error))?;
+        super::guard::watch(engine, &mut kernel);
+        Ok(())
     });
     if let Err(error) = made {
         drop(kernel);

@@ -18,7 +18,7 @@ use super::options::link_name;
 use super::ports::Taken;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{DEFAULT, names, open, resolver, shaping, tell};
+use super::{DEFAULT, guard, names, open, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{Config, EndpointRequest, HostConfig, PortRequest};
 use crate::container::{Container, Dns, Place, Record, View};
@@ -284,16 +284,18 @@ pub(crate) fn attach_endpoints(
             let table = engine.networks.table();
             Arc::clone(&table.find(&endpoint.network)?.record)
         };
+        guard::look(engine, &mut kernel, &record)?;
         kernel.make_bridge(&record)?;
     }
     if !kernel.is_in_place() {
         open::remember(engine)
             .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
     }
-    let mut table = engine.networks.table();
     kernel
-        .add(&mut table, endpoints, publications)
-        .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))
+        .add(&mut engine.networks.table(), endpoints, publications)
+        .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))?;
+    guard::watch(engine, &mut kernel);
+    Ok(())
 }
 
 /// Takes a container off its networks, when its run has ended or its start has failed. The kernel's side follows after the

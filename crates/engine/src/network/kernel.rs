@@ -26,6 +26,9 @@ pub(crate) struct Kernel {
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
+    /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
+    /// `None`: nobody has looked.
+    pub(super) closed: Option<(bool, bool)>,
 }
 
 impl Kernel {
@@ -36,6 +39,7 @@ impl Kernel {
             firewall: Firewall::new(firewall),
             masquerade,
             is_in_place: false,
+            closed: None,
         }
     }
 
@@ -171,6 +175,11 @@ impl Kernel {
         self.filter()?.request(&messages)
     }
 
+    /// Returns the number of the socket that changes the packet filter.
+    pub(crate) fn filter_port(&mut self) -> Result<u32, NetlinkError> {
+        self.filter()?.port()
+    }
+
     /// Returns the socket for links, addresses and routes.
     pub(crate) fn route(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.route, Family::Route)
@@ -226,7 +235,12 @@ impl Kernel {
     }
 
     fn state(&self, table: &Table) -> State {
-        let mut state = State::default();
+        let (closed4, closed6) = self.closed.unwrap_or_default();
+        let mut state = State {
+            closed4,
+            closed6,
+            ..State::default()
+        };
         for network in table.all() {
             state.networks.extend(self.facts(&network.record));
             state

@@ -16,6 +16,7 @@ mod create;
 mod disconnect;
 mod endpoint;
 mod error;
+mod guard;
 mod inspect;
 mod join;
 mod kernel;

@@ -76,15 +76,25 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
             }
         }
     }
-    let mut table = networks.table();
     let was_in_place = engine.store.meta(IN_PLACE).ok().flatten();
-    let result = if table.all().any(|network| !network.members.is_empty()) {
-        kernel.replace(&mut table)
+    let lived_in: Vec<_> = {
+        let table = networks.table();
+        let with_members = table.all().filter(|network| !network.members.is_empty());
+        with_members.map(|network| Arc::clone(&network.record)).collect()
+    };
+    for record in &lived_in {
+        if let Err(error) = super::guard::look(engine, &mut kernel, record) {
+            tracing::error!(error = %chain(&error), "the links of this machine are not kept apart");
+        }
+    }
+    let result = if !lived_in.is_empty() {
+        kernel.replace(&mut networks.table())
     } else if was_in_place.as_deref() == Some(engine.host.boot_id.as_str()) {
         kernel.clear()
     } else {
         Ok(())
     };
+    super::guard::watch(engine, &mut kernel);
     if let Err(error) = result {
         tracing::error!(error = %chain(&error), "the packet filter could not be put in place");
     }

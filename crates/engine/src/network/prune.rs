@@ -46,7 +46,7 @@ pub async fn prune(
             match take_away(&worker, &record) {
                 Ok(()) => removed.push(record),
                 Err(error) => {
-                    tracing::warn!(network = record.name, error = %chain(&error), "a network was not pruned")
+                    tracing::warn!(network = record.name, error = %chain(&error), "a network was not pruned");
                 }
             }
         }

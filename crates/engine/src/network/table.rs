@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) struct Networks {
     table: Mutex<Table>,
     kernel: Mutex<Kernel>,
+    /// Whether somebody follows what others do with the packet filter.
+    pub(crate) is_watched: AtomicBool,
 }
 
 impl Networks {
@@ -28,6 +31,7 @@ impl Networks {
         Self {
             table: Mutex::default(),
             kernel: Mutex::new(kernel),
+            is_watched: AtomicBool::new(false),
         }
     }
 

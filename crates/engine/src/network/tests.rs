@@ -360,6 +360,14 @@ fn a_flushed_packet_filter_is_made_again() {
             .status()
             .unwrap();
         assert!(flush.success());
+        // Nobody has to ask for it.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let Attachment::Bridge { port, .. } = &one.view().endpoints[0].attachment;
+        while !tables().contains(port.as_str()) {
+            assert!(std::time::Instant::now() < deadline, "{}", tables());
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        assert!(tables().contains("this machine is no router"), "{}", tables());
         let two = container(&engine, &sandbox, "two", on("net")).await;
         allocate(&engine, &two).unwrap();
         attach(&engine, &two).unwrap();

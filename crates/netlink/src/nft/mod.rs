@@ -7,19 +7,23 @@
 
 mod chain;
 mod expression;
+mod listing;
 mod rule;
 mod set;
 mod table;
+mod watch;
 
 pub use chain::{BaseChain, Chain, ChainType, Hook, Policy, add_chain, flush_chain, remove_chain};
 pub use expression::{
     Comparison, Conntrack, Expression, Meta, Nat, Payload, Register, Verdict, ct_state, fib_destination_type,
 };
+pub use listing::{ListedChain, ListedRule, ListedSet, Step};
 pub use rule::{Rule, add_rule};
 pub use set::{
     Element, ElementData, Field, Set, SetData, add_elements, add_set, flush_set, key, remove_elements,
 };
 pub use table::{Table, add_table, remove_table};
+pub use watch::{Removal, Watch};
 
 use crate::message::Message;
 

@@ -8,7 +8,7 @@ use netlink::nft::{
     Policy, Register, Rule, Set, SetData, Table, Verdict, ct_state, fib_destination_type, key,
 };
 
-use super::{Firewall, link_name};
+use super::{Firewall, State, link_name};
 
 /// Names of the sets of bridges.
 pub(super) const BRIDGES: &str = "bridges";
@@ -80,12 +80,12 @@ const ICMPV6: u8 = 58;
 const ADVERTISEMENT: u8 = 134;
 
 impl Firewall {
-    pub(super) fn layout(&self) -> Vec<Message> {
+    pub(super) fn layout(&self, state: &State) -> Vec<Message> {
         let mut messages = vec![nft::add_table(self.routed()), nft::add_table(self.bridged())];
         messages.extend(sets(self.routed(), self.bridged()));
         messages.extend(self.raw());
         messages.extend(self.destinations());
-        messages.extend(self.forward());
+        messages.extend(self.forward(state));
         messages.extend(self.sources());
         messages.extend(self.ports());
         messages
@@ -178,7 +178,7 @@ impl Firewall {
         messages
     }
 
-    fn forward(&self) -> Vec<Message> {
+    fn forward(&self, state: &State) -> Vec<Message> {
         let mut chain = Rules::base(self.routed(), "forward", ChainType::Filter, Hook::Forward, 0);
         let into = |set: &str| [Expression::Meta(Meta::OutputName, AT), is_in(set)];
         let out_of = |set: &str| [Expression::Meta(Meta::InputName, AT), is_in(set)];
@@ -218,6 +218,21 @@ impl Firewall {
             &[&into(BRIDGES)[..], &[Expression::Counter, drop_it()]].concat(),
             "not published",
         );
+        // Forwarding is for the whole machine. Where it was off, nobody expects it between the machine's other links.
+        for (closed, number) in [(state.closed4, MAPS4.number), (state.closed6, MAPS6.number)] {
+            if closed {
+                let mut rule = by_family(number);
+                rule.extend([
+                    Expression::Meta(Meta::InputName, AT),
+                    is_not_in(BRIDGES),
+                    Expression::Meta(Meta::OutputName, AT),
+                    is_not_in(BRIDGES),
+                    Expression::Counter,
+                    drop_it(),
+                ]);
+                chain.add(&rule, "this machine is no router");
+            }
+        }
         chain.messages
     }
 

@@ -5,7 +5,8 @@
 //!   prerouting  -300  drop what comes from a wire to 127.0.0.0/8                            (NW-01)
 //!   dstnat      -100  to an address of this machine: published            (also for this machine's own packets)
 //!   forward        0  known connections; within a network; nothing into or out of internal networks;
-//!                     what was published; nothing else into a network
+//!                     what was published; nothing else into a network; and if the machine was no router, nothing
+//!                     but from and to networks
 //!   srcnat       100  out of a network; back into the same network; from 127.0.0.0/8 into a network
 //!   published: maps of protocol . port, of address . protocol . port, and of ranges, to address . port
 //! bridge NAME
@@ -44,6 +45,10 @@ pub struct State {
     pub endpoints: Vec<EndpointFacts>,
     /// The published ports.
     pub publications: Vec<Publication>,
+    /// Whether IPv4 packets are forwarded from and to the networks only: the machine was no router before.
+    pub closed4: bool,
+    /// The same for IPv6.
+    pub closed6: bool,
 }
 
 impl Firewall {
@@ -60,7 +65,7 @@ impl Firewall {
             messages.push(nft::add_table(table));
             messages.push(nft::remove_table(table, false));
         }
-        messages.extend(self.layout());
+        messages.extend(self.layout(state));
         messages.extend(
             state
                 .networks
