@@ -42,7 +42,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     GET "/containers/{id}/stats" => container::stats::stats;
     DELETE "/containers/{id}" => container::remove::remove;
 
-    GET "/berth/networks/audit" => system::refusals::audit;
+    GET "/berth/networks/audit" => network::audit::audit;
     POST "/berth/run" => container::run::run;
     POST "/berth/containers/{id}/exec" => exec::run::run;
     GET "/berth/containers/{id}/logs" => container::logs::kept_logs;

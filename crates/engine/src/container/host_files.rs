@@ -304,6 +304,15 @@ pub(crate) fn check(host: &crate::config::HostConfig) -> Result<(), String> {
                 && (address == HOST_GATEWAY || address.parse::<std::net::IpAddr>().is_ok())
         });
         if !good {
+            let named = extra
+                .split_once([':', '='])
+                .filter(|(name, address)| !name.is_empty() && !address.is_empty());
+            if let Some((_, address)) = named {
+                return Err(format!(
+                    "invalid IP address in add-host: \"{}\"",
+                    address.escape_default()
+                ));
+            }
             return Err(format!("bad format for add-host: \"{}\"", extra.escape_default()));
         }
     }

@@ -185,7 +185,13 @@ pub(crate) fn resolve(
                             "non running"
                         };
                         return Err(format!(
-                            "cannot join namespace of a {doing} container: {}",
+                            "cannot join {} of a {doing} container: {}",
+                            match file {
+                                "net" => "network",
+                                "pid" => "PID",
+                                "ipc" => "IPC",
+                                _ => "namespace",
+                            },
                             target.id
                         ));
                     };

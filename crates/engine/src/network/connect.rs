@@ -13,7 +13,9 @@ use sys::netlink::Family;
 
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::{attach_endpoints, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place};
+use super::join::{
+    attach_endpoints, check_asked, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place,
+};
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
@@ -54,33 +56,28 @@ pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<NetworkRecord>, Ne
         .find(name)
         .map(|network| Arc::clone(&network.record));
     found.map_err(|error| match super::inspect(engine, name) {
-        Ok(known) if known.name == "host" => NetworkError::Forbidden {
-            text: "container cannot be disconnected from host network or connected to host network".to_owned(),
-        },
-        Ok(_) => NetworkError::Forbidden {
-            text: "container cannot be connected to multiple networks with one of the networks in private (none) mode"
-                .to_owned(),
-        },
+        Ok(known) if known.name == "host" => NetworkError::invalid(HOST),
+        Ok(_) => NetworkError::invalid(NONE),
         Err(_unknown) => error,
     })
 }
 
+/// docker's texts.
+const HOST: &str = "container cannot be disconnected from host network or connected to host network";
+const NONE: &str =
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+const SHARED: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
+
 /// Refuses containers that have no network of their own.
 pub(crate) fn check_mode(container: &Container) -> Result<(), NetworkError> {
     let host = &container.record().host;
-    let text = match host.network_mode.as_str() {
-        "host" => "container cannot be disconnected from host network or connected to host network",
-        "none" => {
-            "container cannot be connected to multiple networks with one of the networks in private (none) mode"
+    match host.network_mode.as_str() {
+        "none" => Err(NetworkError::invalid(NONE)),
+        mode if mode == "host" || mode.starts_with("container:") || mode.starts_with("ns:") => {
+            Err(NetworkError::invalid(SHARED))
         }
-        mode if mode.starts_with("container:") || mode.starts_with("ns:") => {
-            "container sharing network namespace with another container or host cannot be connected to any other network"
-        }
-        _ => return Ok(()),
-    };
-    Err(NetworkError::Forbidden {
-        text: text.to_owned(),
-    })
+        _ => Ok(()),
+    }
 }
 
 /// Carries it out, in the container's actor.
@@ -109,6 +106,7 @@ pub(crate) fn plug(
             text: "an interface of the machine can be lent to a container only when it starts".to_owned(),
         });
     }
+    check_asked(network, &request)?;
     let before = container.record();
     let after = with_endpoint(&engine, &before, network, request.clone());
     if runs {

@@ -401,7 +401,7 @@ fn subnet(
                 .any(|other| other.contains(&subnet) || subnet.contains(other))
             {
                 return Err(NetworkError::Forbidden {
-                    text: format!("Pool overlaps with other one on this address space: {subnet}"),
+                    text: "Pool overlaps with other one on this address space".to_owned(),
                 });
             }
             subnet

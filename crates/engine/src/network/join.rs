@@ -154,6 +154,15 @@ pub(crate) fn check(engine: &Engine, config: &Config, host: &HostConfig) -> Resu
     for request in host.endpoints.values() {
         check_endpoint(request)?;
     }
+    for link in &host.links {
+        let (name, _) = super::links::parse(link);
+        if let Err(error) = engine.registry.find(name) {
+            return Err(format!(
+                "could not get container for {}: {error}",
+                name.escape_default()
+            ));
+        }
+    }
     if !config.mac_address.is_empty() && parse_mac(&config.mac_address).is_none() {
         return Err(format!(
             "{} is not a valid mac address",
@@ -559,7 +568,7 @@ pub(crate) fn rates(host: &HostConfig) -> shim_api::task::Rates {
 }
 
 /// docker's rules for addresses and aliases.
-fn check_asked(record: &NetworkRecord, request: &EndpointRequest) -> Result<(), NetworkError> {
+pub(crate) fn check_asked(record: &NetworkRecord, request: &EndpointRequest) -> Result<(), NetworkError> {
     if record.is_default() && !request.aliases.is_empty() {
         return Err(NetworkError::invalid(
             "network-scoped alias is supported only for containers in user defined networks",
@@ -579,6 +588,18 @@ fn check_asked(record: &NetworkRecord, request: &EndpointRequest) -> Result<(), 
         if !subnet.is_some_and(|subnet| subnet.asked) {
             return Err(NetworkError::invalid(
                 "user specified IP address is supported only when connecting to networks with user configured subnets",
+            ));
+        }
+        let address = if is_v4 {
+            request.ipv4.map(IpAddr::V4)
+        } else {
+            request.ipv6.map(IpAddr::V6)
+        };
+        if let (Some(address), Some(subnet)) = (address, subnet)
+            && !subnet.subnet.contains(&address)
+        {
+            return Err(NetworkError::invalid(
+                network::address::TakeError::Outside { address }.to_string(),
             ));
         }
     }

@@ -234,7 +234,8 @@ impl Kernel {
         messages
     }
 
-    fn state(&self, table: &Table) -> State {
+    /// Returns what the packet filter is to hold.
+    pub(crate) fn state(&self, table: &Table) -> State {
         let (closed4, closed6) = self.closed.unwrap_or_default();
         let mut state = State {
             closed4,

@@ -11,6 +11,7 @@
 //! that the next daemon knows what a crash has left. The cables themselves are made by the shim, from the task document,
 //! and die with the container's network namespace.
 
+mod audit;
 mod connect;
 mod create;
 mod disconnect;
@@ -35,6 +36,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Exposure, audit};
 pub use connect::{ConnectRequest, connect};
 pub use create::{CreateRequest, Created, IpamRequest, create};
 pub use disconnect::disconnect;

@@ -421,8 +421,10 @@ fn ports(
             .and_then(|endpoint| endpoint.ipv6)
             .map(|net| IpAddr::V6(net.addr()));
         // What is sent to ::1 never leaves that interface, so the kernel cannot lead it to a container.
-        let is_local = matches!(one.host_ip, IpAddr::V6(Ipv6Addr::UNSPECIFIED | Ipv6Addr::LOCALHOST))
-            && usize::from(one.count) <= MOST_PROXIES;
+        let is_local = matches!(
+            one.host_ip,
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED | Ipv6Addr::LOCALHOST)
+        ) && usize::from(one.count) <= MOST_PROXIES;
         let to = match v6 {
             _ if one.host_ip.is_ipv4() => None,
             None => to,

@@ -362,8 +362,9 @@ fn a_flushed_packet_filter_is_made_again() {
         assert!(flush.success());
         // Nobody has to ask for it.
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        let Attachment::Bridge { port, .. } = &one.view().endpoints[0].attachment;
-        while !tables().contains(port.as_str()) {
+        let view = one.view();
+        let port = view.endpoints[0].port().unwrap();
+        while !tables().contains(port) {
             assert!(std::time::Instant::now() < deadline, "{}", tables());
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }

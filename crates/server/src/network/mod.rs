@@ -1,5 +1,6 @@
 //! Networks: one file per verb.
 
+pub(crate) mod audit;
 pub(crate) mod connect;
 pub(crate) mod create;
 pub(crate) mod disconnect;

@@ -35,7 +35,6 @@ macro_rules! refusals {
 }
 
 refusals! {
-    audit: "an audit of networks";
     build: "building images";
     checkpoint: "checkpointing containers";
     plugin: "plugins";
