@@ -28,6 +28,7 @@ mod hostile_clients;
 mod hostile_images;
 mod integrity;
 mod network_reach;
+mod network_survival;
 mod probe;
 mod security;
 mod survival;

@@ -21,7 +21,7 @@ fn steps(verbs: &[&str]) -> Vec<&'static str> {
 #[test]
 fn f01_every_step_has_a_test() {
     let tested = steps(&[
-        "create", "start", "exec", "stop", "exit", "commit", "rollback", "remove",
+        "create", "start", "exec", "stop", "exit", "commit", "rollback", "remove", "network",
     ]);
     assert_eq!(
         tested.len() + 1,
