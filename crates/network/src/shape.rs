@@ -13,8 +13,10 @@ use netlink::{NetlinkError, Socket};
 
 /// The longest name of a port that has room for the letter before it, in bytes.
 const LONGEST: usize = 14;
-/// What may pass at once after a pause, in bytes: at least the largest packet of a link that joins packets.
-const BURST: (u64, u64) = (64 << 10, 8 << 20);
+/// What may pass at once after a pause, in bytes: that of a fiftieth of a second within these bounds. What is larger than
+/// the smallest, because the link joins packets, the kernel takes apart.
+const BURST: (u64, u64) = (16 << 10, 8 << 20);
+const BURSTS: u64 = 50;
 /// How long a packet may be held back, as a part of a second.
 const DELAY: u64 = 20;
 
@@ -136,12 +138,13 @@ fn beside(port: &str) -> Result<String, ShapeError> {
 }
 
 fn bucket(rate: u64) -> TokenBucket {
-    let burst = (rate / DELAY).clamp(BURST.0, BURST.1);
+    let burst = (rate / BURSTS).clamp(BURST.0, BURST.1);
     let small = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
     TokenBucket {
         rate,
         burst: small(burst),
-        limit: small((rate / DELAY).saturating_add(burst)),
+        // Room for the largest joined packet at any rate.
+        limit: small((rate / DELAY).max(64 << 10).saturating_add(burst)),
     }
 }
 

@@ -351,7 +351,7 @@ async fn a_link_of_the_host_comes_back_when_the_container_ends() {
 async fn rates_are_limited_from_the_first_packet_and_leave_nothing() {
     let host = networked_host().await;
     let before = routes().links().unwrap().len();
-    // 128 KiB pass at once, the other 256 KiB in two seconds.
+    // 16 KiB pass at once, the others in almost three seconds.
     let listener = std::net::TcpListener::bind((GATEWAY, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("dd if=/dev/zero bs=1024 count=384 2>/dev/null | busybox nc 10.70.0.1 {port}");
