@@ -94,7 +94,8 @@ pub fn limit(host: &mut Socket, port: &str, rates: Rates) -> Result<(), ShapeErr
     .map_err(failed)
 }
 
-/// Removes what [`limit`] leaves when a port is gone. It waits for the kernel.
+/// Removes what [`limit`] leaves when a port is gone. From one that is there nothing would be heard any more: give it no
+/// rates instead. It waits for the kernel.
 pub fn release(host: &mut Socket, port: &str) -> Result<(), ShapeError> {
     let beside = beside(port)?;
     is_absent_or(host.request(&[remove_link(Target::Name(&beside))])).map_err(|source| ShapeError::Limit {

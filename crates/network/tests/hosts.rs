@@ -569,3 +569,32 @@ fn a_machine_that_was_no_router_forwards_for_its_networks_only() {
     assert!(world.one.reaches((far, 80), &server).is_some());
     assert!(second.reaches((MACHINE, 8080), &own).is_some());
 }
+
+#[test]
+#[ignore = "makes 1,023 links"]
+fn a_bridge_without_a_port_left_says_so() {
+    let world = World::new();
+    let mut machine = world.machine.route();
+    let settings = |number: usize| endpoint::Settings {
+        attach: cable("br-a", &format!("p{number}"), true),
+        interface: format!("e{number}"),
+        mac: None,
+        mtu: None,
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        routes: Vec::new(),
+        sysctls: Default::default(),
+    };
+    let full = (0..1030).find_map(|number| {
+        endpoint::join(&mut machine, world.one.0.as_fd(), &settings(number))
+            .err()
+            .map(|error| (number, error.to_string()))
+    });
+    let (number, error) = full.unwrap();
+    assert_eq!(
+        error,
+        "bridge \"br-a\" has no port left: the kernel gives it 1,023"
+    );
+    // Two containers are there before.
+    assert_eq!(number, 1021);
+}

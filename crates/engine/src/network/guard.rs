@@ -125,11 +125,11 @@ async fn restore(engine: Arc<Engine>) {
         );
         kernel.replace(&mut table)
     };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::error!(error = %chain(&error), "the packet filter could not be put in place")
-        }
-        Err(error) => tracing::error!(%error, "the packet filter could not be put in place"),
+    let done = match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| chain(&error).to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = done {
+        tracing::error!(%error, "the packet filter could not be put in place");
     }
 }

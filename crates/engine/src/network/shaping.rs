@@ -30,16 +30,12 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
             source: error,
         };
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
-        let done = if wanted.is_unlimited() {
-            shape::release(socket, port)
-        } else {
-            let rates = shape::Rates {
-                received: wanted.received,
-                sent: wanted.sent,
-            };
-            shape::limit(socket, port, rates)
+        // Without rates too: the port is here, and what leads away from it must go.
+        let rates = shape::Rates {
+            received: wanted.received,
+            sent: wanted.sent,
         };
-        done.map_err(|error| failed(Box::new(error)))?;
+        shape::limit(socket, port, rates).map_err(|error| failed(Box::new(error)))?;
     }
     Ok(())
 }
