@@ -118,9 +118,13 @@ fn create_start_inspect_remove() -> Result<()> {
 #[test]
 fn fields_that_are_not_done_are_refused_by_name() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
-    let body = r#"{"Image":"busybox","HostConfig":{"PortBindings":{"80/tcp":[{"HostPort":"80"}]}}}"#;
+    let body = r#"{"Image":"busybox","HostConfig":{"StorageOpt":{"size":"1G"}}}"#;
     let reply = daemon.api("POST", "/v1.50/containers/create", Some(body))?;
-    assert!(reply.status >= 400, "{}", reply.body);
+    assert!(
+        reply.status >= 400 && reply.body.contains("storage-opt"),
+        "{}",
+        reply.body
+    );
     daemon.finish()
 }
 

@@ -9,6 +9,7 @@ mod images;
 mod life;
 mod logs;
 mod network;
+mod network_drivers;
 mod network_names;
 mod pull;
 mod push;

@@ -187,10 +187,10 @@ fn labels_reach_inspect_and_filters() -> Result<()> {
 fn flags_that_are_not_done_are_refused_by_name() -> Result<()> {
     let daemon = Daemon::with_busybox()?;
     for flags in [
-        &["--publish", "80:80"][..],
-        &["--network", "bridge"],
+        &["--network", "bridge"][..],
         &["--gpus", "all"],
-        &["--link", "x"],
+        &["--storage-opt", "size=1G"],
+        &["--link", "nobody"],
     ] {
         let mut arguments = vec!["run", "--rm"];
         arguments.extend(flags);
