@@ -474,8 +474,11 @@ fn n15_namespaces_of_nobody_are_let_go() -> Result<()> {
     let mut daemon = Daemon::with_busybox()?;
     daemon.ok(&["run", "--name", "c1", "--keep-ns", "busybox", "true"])?;
     assert!(!testkit::residue::mounts(daemon.place())?.is_empty());
+    let id = daemon.inspect("c1", "{{.Id}}")?;
     daemon.kill()?;
-    for name in ["state.db", "state.db-wal", "state.db-shm"] {
+    // Neither the store nor the file beside the container knows it any more.
+    let record = format!("containers/{id}/record.json");
+    for name in ["state.db", "state.db-wal", "state.db-shm", &record] {
         drop(std::fs::remove_file(daemon.place().data_root().join(name)));
     }
     daemon.launch()?;
