@@ -126,8 +126,14 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     warnings.extend(checked.warnings);
     super::host_files::check(&host).map_err(invalid)?;
     crate::network::check(engine, &config, &host).map_err(invalid)?;
-    if host.network_mode == "host" && !host.ports.is_empty() {
-        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    if !host.ports.is_empty() {
+        match crate::network::mode(engine, &config, &host) {
+            "host" => {
+                warnings.push("Published ports are discarded when using host network mode".to_owned());
+            }
+            "none" => warnings.push("Published ports are discarded: the container has no network".to_owned()),
+            _ => {}
+        }
     }
     if spec::command_line(&config).is_empty() {
         return Err(invalid("no command specified".to_owned()));

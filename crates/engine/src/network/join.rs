@@ -45,7 +45,8 @@ pub fn mode_of<'a>(engine: &Engine, view: &'a View) -> &'a str {
     mode(engine, &view.config, &view.host)
 }
 
-fn mode<'a>(engine: &Engine, config: &Config, host: &'a HostConfig) -> &'a str {
+/// As [`mode_of`].
+pub(crate) fn mode<'a>(engine: &Engine, config: &Config, host: &'a HostConfig) -> &'a str {
     match host.network_mode.as_str() {
         _ if config.network_disabled => "none",
         "" | "default" if engine.config.network.bridge == "none" => "none",

@@ -51,7 +51,7 @@ pub use remove::remove;
 
 pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
-pub(crate) use join::{allocate, attach, check, leave, place, sandbox};
+pub(crate) use join::{allocate, attach, check, leave, mode, place, sandbox};
 pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
