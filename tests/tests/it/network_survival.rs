@@ -66,19 +66,19 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
             daemon.ok(&["network", "create", "net"])?;
         }
         daemon.ok(&[
-            "run", "-d", "--name", "c", "-p", "8080:80", "busybox", "sleep", "10000",
+            "run", "-d", "--name", "c1", "-p", "8080:80", "busybox", "sleep", "10000",
         ])?;
         if verb == "disconnect" {
-            daemon.ok(&["network", "connect", "net", "c"])?;
+            daemon.ok(&["network", "connect", "net", "c1"])?;
         }
-        let pid = daemon.inspect("c", "{{.State.Pid}}")?;
+        let pid = daemon.inspect("c1", "{{.State.Pid}}")?;
         daemon.terminate()?;
         relaunch_with(&mut daemon, &host, Some(step))?;
         let act: &[&str] = match verb {
             "create" => &["network", "create", "net"],
             "remove" => &["network", "rm", "net"],
-            "connect" => &["network", "connect", "net", "c"],
-            _ => &["network", "disconnect", "net", "c"],
+            "connect" => &["network", "connect", "net", "c1"],
+            _ => &["network", "disconnect", "net", "c1"],
         };
         // It is killed meanwhile.
         daemon.berth(act)?.expect(1)?;
@@ -87,7 +87,7 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
             .with_context(|| format!("the daemon was not killed at {step}"))?;
         relaunch_with(&mut daemon, &host, None)?;
 
-        assert_eq!(daemon.inspect("c", "{{.State.Pid}}")?, pid, "{step}");
+        assert_eq!(daemon.inspect("c1", "{{.State.Pid}}")?, pid, "{step}");
         let there = daemon.ok(&[
             "network",
             "ls",
@@ -100,7 +100,7 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         // What is there can be used: another container joins, and finds its way.
         let text = daemon.ok(&["run", "--rm", "--network", "net", "busybox", "ip", "route"])?;
         ensure!(text.contains("default via"), "{step}: {text}");
-        daemon.ok(&["rm", "-f", "c"])?;
+        daemon.ok(&["rm", "-f", "c1"])?;
         daemon.ok(&["network", "rm", "net"])?;
         nothing_is_left(&host, step)?;
     }
