@@ -7,20 +7,28 @@ use testkit::place::Place;
 use testkit::{berth, command, residue};
 
 /// Runs a shell script in a mount namespace whose /run and /var/lib are empty, so that the default places are this
-/// test's own; HOME is empty too.
+/// test's own, and in a network namespace, where the default network is; HOME is empty too.
 fn on_a_fresh_machine(place: &Place, script: &str) -> Result<command::Output> {
     let tree = place.directory().join("tree");
     if !tree.exists() {
         testkit::image::busybox_tree(&tree)?;
     }
     let setup = format!(
-        "set -e; mount -t tmpfs {name} /run; mount -t tmpfs {name} /var/lib; B={berth}; TREE={tree}; {script}",
+        "set -e; ip link set lo up; mount -t tmpfs {name} /run; mount -t tmpfs {name} /var/lib; B={berth}; TREE={tree}; {script}",
         name = place.name(),
         berth = berth()?.display(),
         tree = tree.display(),
     );
     let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--propagation", "private", "sh", "-c", &setup]);
+    unshare.args([
+        "--mount",
+        "--net",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        &setup,
+    ]);
     unshare
         .env_remove("DOCKER_HOST")
         .env_remove("BERTH_HOST")
