@@ -20,15 +20,7 @@ fn on_a_fresh_machine(place: &Place, script: &str) -> Result<command::Output> {
         tree = tree.display(),
     );
     let mut unshare = Command::new("unshare");
-    unshare.args([
-        "--mount",
-        "--net",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        &setup,
-    ]);
+    unshare.args(["--mount", "--net", "--propagation", "private", "sh", "-c", &setup]);
     unshare
         .env_remove("DOCKER_HOST")
         .env_remove("BERTH_HOST")
