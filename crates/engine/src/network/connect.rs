@@ -50,11 +50,7 @@ pub async fn connect(engine: &Arc<Engine>, request: ConnectRequest) -> Result<()
 
 /// Finds a network that containers can join while they run.
 pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<NetworkRecord>, NetworkError> {
-    let found = engine
-        .networks
-        .table()
-        .find(name)
-        .map(|network| Arc::clone(&network.record));
+    let found = engine.networks.table().record(name);
     found.map_err(|error| match super::inspect(engine, name) {
         Ok(known) if known.name == "host" => NetworkError::invalid(HOST),
         Ok(_) => NetworkError::invalid(NONE),

@@ -89,6 +89,11 @@ impl Endpoint {
         }
     }
 
+    /// Returns whether it is known by names: on every network but the default one.
+    pub fn has_names(&self) -> bool {
+        self.network_name != super::DEFAULT
+    }
+
     /// Returns its addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));

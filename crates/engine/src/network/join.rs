@@ -228,12 +228,7 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
         && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.port().is_none())
     {
         table.cancel(id);
-        return Err(NetworkError::Unsupported {
-            text: format!(
-                "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
-                endpoint.network_name
-            ),
-        });
+        return Err(shaping::no_bridge(endpoint));
     }
     let priorities: Vec<i64> = asked.iter().map(|asked| asked.request.gw_priority).collect();
     choose_default(&mut endpoints, &priorities);
@@ -266,13 +261,8 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     }
     attach_endpoints(engine, &view.endpoints, &view.publications)?;
     for endpoint in view.endpoints.iter() {
-        let record = {
-            let table = engine.networks.table();
-            table
-                .get(&endpoint.network)
-                .map(|network| Arc::clone(&network.record))
-        };
-        if let Some(record) = record {
+        let record = engine.networks.table().record(&endpoint.network);
+        if let Ok(record) = record {
             tell(engine, "connect", &record, Some(container.id.as_str()));
         }
     }
@@ -290,10 +280,7 @@ pub(crate) fn attach_endpoints(
         .unwrap_or_default();
     let mut kernel = engine.networks.kernel();
     for endpoint in endpoints {
-        let record = {
-            let table = engine.networks.table();
-            Arc::clone(&table.find(&endpoint.network)?.record)
-        };
+        let record = engine.networks.table().record(&endpoint.network)?;
         guard::look(engine, &mut kernel, &record)?;
         kernel.make_bridge(&record)?;
     }
@@ -318,11 +305,7 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
         if endpoints.is_empty() && publications.is_empty() {
             return;
         }
-        let record = |endpoint: &Endpoint| {
-            table
-                .get(&endpoint.network)
-                .map(|network| Arc::clone(&network.record))
-        };
+        let record = |endpoint: &Endpoint| table.record(&endpoint.network).ok();
         let left: Vec<Arc<NetworkRecord>> = endpoints.iter().filter_map(record).collect();
         resolver::leave(engine, container, endpoints.clone(), !publications.is_empty());
         if !rates(&container.record().host).is_unlimited() {

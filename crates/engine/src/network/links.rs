@@ -86,7 +86,7 @@ pub(crate) fn of_default(engine: &Engine, container: &Container) -> Result<Vec<L
     if record.host.links.is_empty() {
         return Ok(Vec::new());
     }
-    let on_default = |endpoint: &&super::Endpoint| endpoint.network_name == super::DEFAULT;
+    let on_default = |endpoint: &&super::Endpoint| !endpoint.has_names();
     if !container
         .view()
         .endpoints

@@ -17,9 +17,7 @@ pub(crate) fn are_needed(engine: &Engine, container: &Container, endpoints: &[En
         return false;
     }
     let own = &container.record().host.dns;
-    endpoints
-        .iter()
-        .any(|endpoint| endpoint.network_name != super::DEFAULT)
+    endpoints.iter().any(Endpoint::has_names)
         || (own.is_empty() && engine.config.network.dns.is_empty() && is_local_only())
 }
 
@@ -60,9 +58,12 @@ pub(crate) fn network(table: &Table, id: &str) -> Option<message::Network> {
     })
 }
 
-/// Returns the names of one endpoint.
+/// Returns the names of one endpoint; none on the default network, which netd does not know.
 pub(crate) fn changes(endpoint: &Endpoint) -> Vec<NameChange> {
     let mut all = Vec::new();
+    if !endpoint.has_names() {
+        return all;
+    }
     for (at, name) in endpoint.names.iter().enumerate() {
         let addresses = [
             endpoint.ipv4.map(|net| IpAddr::V4(net.addr())),
@@ -86,9 +87,7 @@ pub(crate) fn container(
 ) -> message::Container {
     let record = container.record();
     let config = &engine.config.network;
-    let named = endpoints
-        .iter()
-        .filter(|endpoint| endpoint.network_name != super::DEFAULT);
+    let named = endpoints.iter().filter(|endpoint| endpoint.has_names());
     let servers = if record.host.dns.is_empty() {
         &config.dns
     } else {

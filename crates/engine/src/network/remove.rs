@@ -14,11 +14,7 @@ use crate::failpoint;
 /// Removes a network on which no container runs. Its bridge goes first: a daemon killed in between makes it again when it is
 /// needed.
 pub async fn remove(engine: &Arc<Engine>, name: &str) -> Result<(), NetworkError> {
-    let found = engine
-        .networks
-        .table()
-        .find(name)
-        .map(|network| Arc::clone(&network.record));
+    let found = engine.networks.table().record(name);
     let record = match found {
         Ok(record) => record,
         Err(error) => {

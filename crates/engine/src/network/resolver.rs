@@ -47,11 +47,6 @@ pub(crate) fn socket(engine: &Engine) -> PathBuf {
 pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), NetworkError> {
     let view = container.view();
     let asks = names::are_needed(engine, container, &view.endpoints);
-    let named: Vec<&Endpoint> = view
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
-        .collect();
     if !asks && view.publications.is_empty() {
         return Ok(());
     }
@@ -69,11 +64,7 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
             .await
             .map_err(failed)?;
     }
-    for endpoint in named {
-        for change in names::changes(endpoint) {
-            client.add_name(change).await.map_err(failed)?;
-        }
-    }
+    add_names(&client, &view.endpoints).await.map_err(failed)?;
     publish(engine, container, &client, &view.endpoints, &view.publications).await
 }
 
@@ -107,10 +98,7 @@ pub(crate) fn leave(
     endpoints: Vec<Endpoint>,
     publishes: bool,
 ) {
-    let named = endpoints
-        .iter()
-        .any(|endpoint| endpoint.network_name != super::DEFAULT);
-    if !named && !publishes && !names::are_needed(engine, container, &endpoints) {
+    if !publishes && !names::are_needed(engine, container, &endpoints) {
         return;
     }
     let queue = engine.netd.leaving.get_or_init(|| {
@@ -164,16 +152,8 @@ async fn change(
         return Ok(());
     }
     let client = client(engine).await?;
-    for change in gone.iter().flat_map(names::changes) {
-        client.remove_name(change).await.map_err(failed)?;
-    }
-    let named = view
-        .endpoints
-        .iter()
-        .filter(|endpoint| endpoint.network_name != super::DEFAULT);
-    for change in named.flat_map(names::changes) {
-        client.add_name(change).await.map_err(failed)?;
-    }
+    remove_names(&client, gone).await.map_err(failed)?;
+    add_names(&client, &view.endpoints).await.map_err(failed)?;
     client
         .set_container(names::container(engine, container, &view.endpoints))
         .await
@@ -185,10 +165,8 @@ pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
     let Some(client) = engine.netd.client.lock().await.clone() else {
         return;
     };
-    for change in endpoints.iter().flat_map(names::changes) {
-        // A netd that is gone has no names.
-        drop(client.remove_name(change).await);
-    }
+    // A netd that is gone has no names.
+    drop(remove_names(&client, endpoints).await);
 }
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
@@ -368,14 +346,22 @@ fn everything(engine: &Engine) -> Everything {
 }
 
 async fn forget(client: &Client, id: &str, endpoints: &[Endpoint]) -> Result<(), CallError> {
-    for change in endpoints
-        .iter()
-        .filter(|endpoint| endpoint.network_name != super::DEFAULT)
-        .flat_map(names::changes)
-    {
+    remove_names(client, endpoints).await?;
+    client.remove_container(id).await
+}
+
+async fn add_names(client: &Client, endpoints: &[Endpoint]) -> Result<(), CallError> {
+    for change in endpoints.iter().flat_map(names::changes) {
+        client.add_name(change).await?;
+    }
+    Ok(())
+}
+
+async fn remove_names(client: &Client, endpoints: &[Endpoint]) -> Result<(), CallError> {
+    for change in endpoints.iter().flat_map(names::changes) {
         client.remove_name(change).await?;
     }
-    client.remove_container(id).await
+    Ok(())
 }
 
 async fn publish(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::error::chain;
 use network::shape;
 
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::join::rates;
 use super::kernel::Kernel;
@@ -17,12 +18,7 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
     let mut kernel = engine.networks.kernel();
     for endpoint in view.endpoints.iter() {
         let Some(port) = endpoint.port() else {
-            return Err(NetworkError::Unsupported {
-                text: format!(
-                    "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
-                    endpoint.network_name
-                ),
-            });
+            return Err(no_bridge(endpoint));
         };
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| NetworkError::Step {
             doing: "limit what passes on",
@@ -38,6 +34,16 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
         shape::limit(socket, port, rates).map_err(|error| failed(Box::new(error)))?;
     }
     Ok(())
+}
+
+/// Returns the error for rates on a network whose containers have no cable.
+pub(crate) fn no_bridge(endpoint: &Endpoint) -> NetworkError {
+    NetworkError::Unsupported {
+        text: format!(
+            "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
+            endpoint.network_name
+        ),
+    }
 }
 
 /// Removes what was made beside the ports of a container that has ended.

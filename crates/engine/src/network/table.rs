@@ -173,6 +173,11 @@ impl Table {
         members.cloned().collect()
     }
 
+    /// Finds what a network is, as [`Self::find`] does.
+    pub(crate) fn record(&self, name: &str) -> Result<Arc<NetworkRecord>, NetworkError> {
+        self.find(name).map(|network| Arc::clone(&network.record))
+    }
+
     /// Takes back what was given for a start that never came to anything: nobody has seen the addresses.
     pub(crate) fn cancel(&mut self, container: &str) {
         for network in self.by_id.values_mut() {
