@@ -343,6 +343,16 @@ fn everything(engine: &Engine) -> Everything {
     all
 }
 
+/// Returns what netd listens on for containers.
+pub(crate) fn proxies(engine: &Engine) -> Vec<Proxy> {
+    let mut all = Vec::new();
+    for container in needing(engine) {
+        let view = container.view();
+        all.extend(ports(&container, &view.endpoints, &view.publications).1);
+    }
+    all
+}
+
 async fn forget(client: &Client, id: &str, endpoints: &[Endpoint]) -> Result<(), CallError> {
     remove_names(client, endpoints).await?;
     client.remove_container(id).await
