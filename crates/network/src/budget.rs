@@ -46,6 +46,9 @@ pub struct Spent {
     pub left: Option<Duration>,
 }
 
+/// What a container has spent, by what it is known by.
+pub type SpentBy = (String, Both<Option<Spent>>);
+
 /// Something of each direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Both<T> {
@@ -133,7 +136,9 @@ impl Budgets {
         holder: &Holder,
         ports: &[String],
     ) -> Result<(), BudgetError> {
-        self.change(socket, |_spent| self.at_ports(&holder.id, ports, nft::remove_elements))
+        self.change(socket, |_spent| {
+            self.at_ports(&holder.id, ports, nft::remove_elements)
+        })
     }
 
     /// Forgets a container, which must be given as it was set, with what it has spent.
@@ -152,7 +157,10 @@ impl Budgets {
     /// kernel goes on being counted.
     pub fn replace(&self, socket: &mut Socket, holders: &[Holder]) -> Result<(), BudgetError> {
         if holders.is_empty() {
-            let gone = [nft::add_table(self.table()), nft::remove_table(self.table(), false)];
+            let gone = [
+                nft::add_table(self.table()),
+                nft::remove_table(self.table(), false),
+            ];
             return socket.request(&gone).map_err(|source| self.failed(source));
         }
         let listed = socket.chains().map_err(|source| self.failed(source))?;
@@ -181,9 +189,9 @@ impl Budgets {
         })
     }
 
-    /// Returns what containers have spent, by what they are known by. One that has not begun a time is not among them.
-    pub fn spent(&self, socket: &mut Socket) -> Result<Vec<(String, Both<Option<Spent>>)>, BudgetError> {
-        let mut all: Vec<(String, Both<Option<Spent>>)> = Vec::new();
+    /// Returns what containers have spent. One that has not begun a time is not among them.
+    pub fn spent(&self, socket: &mut Socket) -> Result<Vec<SpentBy>, BudgetError> {
+        let mut all: Vec<SpentBy> = Vec::new();
         for element in self.elements(socket)? {
             let Some((id, side)) = element.key.split_once('-') else {
                 continue;

@@ -94,6 +94,10 @@ pub struct HostConfig {
     pub net_rate_in: u64,
     /// `--net-rate-out`: how much it may send.
     pub net_rate_out: u64,
+    /// `--net-budget-in`: how many bytes it may receive in a time, on all its networks together.
+    pub net_budget_in: Option<NetBudget>,
+    /// `--net-budget-out`: how many it may send.
+    pub net_budget_out: Option<NetBudget>,
     /// `--dns`.
     pub dns: Vec<String>,
     /// `--dns-option`.
@@ -339,6 +343,16 @@ pub struct Resources {
     pub blkio_device_read_iops: Vec<DeviceLimit>,
     /// Writes a second.
     pub blkio_device_write_iops: Vec<DeviceLimit>,
+}
+
+/// A number of bytes in a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetBudget {
+    /// How many.
+    pub bytes: u64,
+    /// The time in seconds; 0: as long as there is the container.
+    pub seconds: u64,
 }
 
 /// What a container asks of one network.

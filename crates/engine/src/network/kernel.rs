@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use netlink::route::{MacAddress, Target};
 use netlink::{Message, NetlinkError, Socket};
 use network::bridge;
+use network::budget::Budgets;
 use network::firewall::{self, EndpointFacts, Firewall, NetworkFacts, State};
 use sys::netlink::Family;
 
-use super::endpoint::{Attachment, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint, Publication};
 use super::error::NetworkError;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
@@ -23,6 +24,8 @@ pub(crate) struct Kernel {
     route: Option<Socket>,
     filter: Option<Socket>,
     firewall: Firewall,
+    /// The budgets of containers, in a table of their own.
+    pub(super) budgets: Budgets,
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
@@ -37,6 +40,7 @@ impl Kernel {
             route: None,
             filter: None,
             firewall: Firewall::new(firewall),
+            budgets: Budgets::new(firewall),
             masquerade,
             is_in_place: false,
             closed: None,
@@ -185,7 +189,8 @@ impl Kernel {
         open(&mut self.route, Family::Route)
     }
 
-    fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
+    /// Returns the socket for the packet filter.
+    pub(super) fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.filter, Family::Netfilter)
     }
 
@@ -288,7 +293,7 @@ fn gateways(record: &NetworkRecord) -> Vec<(IpAddr, u8)> {
 }
 
 fn endpoint_facts(endpoint: &Endpoint) -> Option<EndpointFacts> {
-    let Attachment::Bridge { bridge, port } = &endpoint.attachment else {
+    let Attach::Bridge { bridge, port, .. } = &endpoint.attachment else {
         return None;
     };
     Some(EndpointFacts {

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use base::error::chain;
 use network::shape;
 
+use super::ask::rates;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::rates;
 use super::kernel::Kernel;
 use crate::Engine;
 use crate::container::View;
+
+/// What rates and budgets need.
+pub(crate) const NEEDS_BRIDGE: &str = "limits of what a container receives and sends (--net-rate-in, --net-rate-out, --net-budget-in, --net-budget-out) need a network with a bridge";
 
 /// Gives the cables of a container that runs the rates that it is asked to have now.
 pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkError> {
@@ -27,22 +30,15 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
         };
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
         // Without rates too: the port is here, and what leads away from it must go.
-        let rates = shape::Rates {
-            received: wanted.received,
-            sent: wanted.sent,
-        };
-        shape::limit(socket, port, rates).map_err(|error| failed(Box::new(error)))?;
+        shape::limit(socket, port, wanted).map_err(|error| failed(Box::new(error)))?;
     }
     Ok(())
 }
 
-/// Returns the error for rates on a network whose containers have no cable.
+/// Returns the error for rates and budgets on a network whose containers have no cable.
 pub(crate) fn no_bridge(endpoint: &Endpoint) -> NetworkError {
     NetworkError::Unsupported {
-        text: format!(
-            "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
-            endpoint.network_name
-        ),
+        text: format!("{}: {} has none", NEEDS_BRIDGE, endpoint.network_name),
     }
 }
 

@@ -63,6 +63,7 @@ impl World {
             gateways: Vec::new(),
             routes: Vec::new(),
             sysctls: [("net.ipv6.conf.IFNAME.disable_ipv6".to_owned(), "1".to_owned())].into(),
+            rates: Default::default(),
         };
         endpoint::join(&mut self.route, self.container.as_fd(), &settings).unwrap();
         // Each end knows the other's hardware address, so that questions for it are not counted.
