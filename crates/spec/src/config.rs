@@ -365,6 +365,8 @@ pub struct EndpointRequest {
     pub ipv6: Option<Ipv6Addr>,
     /// `--link-local-ip`: further addresses, of 169.254.0.0/16 or fe80::/10.
     pub link_local: Vec<IpAddr>,
+    /// Addresses that were moved to it, on top of its own.
+    pub floating: Vec<IpAddr>,
     /// `--mac-address`, as six bytes in hex with colons; empty: drawn at each start.
     pub mac: String,
     /// `--network-alias`.

@@ -5,6 +5,7 @@ mod connect;
 mod create;
 mod disconnect;
 mod list;
+mod move_address;
 mod remove;
 
 pub(crate) use audit::COMMAND as AUDIT;
@@ -12,6 +13,7 @@ pub(crate) use connect::COMMAND as CONNECT;
 pub(crate) use create::COMMAND as CREATE;
 pub(crate) use disconnect::COMMAND as DISCONNECT;
 pub(crate) use list::COMMAND as LIST;
+pub(crate) use move_address::{MOVE, RELEASE};
 pub(crate) use remove::COMMAND as REMOVE;
 
 /// Splits values that may themselves be lists: `--subnet a,b` is `--subnet a --subnet b`.

@@ -309,6 +309,15 @@ pub(crate) fn take_place(
         (Some(IpAddr::V6(address)), Some(subnet)) => Ipv6Net::new(address, subnet.subnet.prefix_len()).ok(),
         _ => None,
     };
+    for (taken, &address) in request.floating.iter().enumerate() {
+        if let Err(error) = network.take(container, address.is_ipv4(), Some(address)) {
+            let own = v4.into_iter().chain(v6);
+            for address in own.chain(request.floating.iter().take(taken).copied()) {
+                network.give_back(address);
+            }
+            return Err(taking(error));
+        }
+    }
     let gateway = |is_v4: bool| {
         subnet(is_v4)
             .filter(|_| !record.internal)
@@ -328,6 +337,7 @@ pub(crate) fn take_place(
         ipv4,
         ipv6,
         link_local: request.link_local.clone(),
+        floating: request.floating.clone(),
         gateway4: gateway(true).and_then(|gateway| match gateway {
             IpAddr::V4(gateway) => Some(gateway),
             IpAddr::V6(_) => None,
@@ -356,7 +366,7 @@ fn own_mac(ipv4: Option<Ipv4Net>, id: &str) -> String {
     }
 }
 
-fn take_error(record: &NetworkRecord, error: network::address::TakeError) -> NetworkError {
+pub(crate) fn take_error(record: &NetworkRecord, error: network::address::TakeError) -> NetworkError {
     use network::address::TakeError;
     match error {
         TakeError::Taken => NetworkError::Forbidden {
@@ -402,6 +412,10 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         IpAddr::V4(_) => (address, 16),
         IpAddr::V6(_) => (address, 64),
     });
+    let floating = endpoint.floating.iter().map(|&address| match address {
+        IpAddr::V4(_) => (address, 32),
+        IpAddr::V6(_) => (address, 128),
+    });
     let gateways = [
         endpoint.gateway4.map(IpAddr::V4),
         endpoint.gateway6.map(IpAddr::V6),
@@ -411,7 +425,7 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         interface: endpoint.interface.clone(),
         mac: parse_mac(&endpoint.mac).map(|mac| mac.0),
         mtu: endpoint.mtu,
-        addresses: v4.into_iter().chain(v6).chain(local).collect(),
+        addresses: v4.into_iter().chain(v6).chain(local).chain(floating).collect(),
         gateways: gateways
             .into_iter()
             .flatten()

@@ -16,6 +16,7 @@ use super::error::NetworkError;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
 use super::table::Table;
+use super::vlan;
 use crate::config::Protocol;
 
 /// What the daemon holds of the kernel.
@@ -47,10 +48,10 @@ impl Kernel {
         }
     }
 
-    /// Makes the bridge of a network, unless it is there.
+    /// Makes the bridge of a network, or the link that it is on, unless it is there.
     pub(crate) fn make_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::make(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("look for the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
@@ -83,10 +84,10 @@ impl Kernel {
         }
     }
 
-    /// Removes the bridge of a network, if it is Berth's.
+    /// Removes the bridge of a network, or the link that it is on, if it is Berth's.
     pub(crate) fn remove_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::remove(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("remove the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
