@@ -20,3 +20,16 @@ pub(crate) use remove::COMMAND as REMOVE;
 fn split(values: Vec<&str>) -> Vec<&str> {
     values.into_iter().flat_map(|value| value.split(',')).collect()
 }
+
+/// Reads the words of a command line, which must not ask for help.
+#[cfg(test)]
+fn parsed(
+    command: &'static crate::flag::Command,
+    text: &str,
+) -> Result<crate::parse::Arguments, crate::failure::Failure> {
+    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    match crate::parse::parse(command, &words)? {
+        crate::parse::Parsed::Run(arguments) => Ok(arguments),
+        _ => panic!("help"),
+    }
+}

@@ -155,12 +155,7 @@ pub(crate) fn check(engine: &Engine, config: &Config, host: &HostConfig) -> Resu
     }
     for link in &host.links {
         let (name, _) = super::links::parse(link);
-        if let Err(error) = engine.registry.find(name) {
-            return Err(format!(
-                "could not get container for {}: {error}",
-                name.escape_default()
-            ));
-        }
+        super::links::find(engine, name)?;
     }
     if !config.mac_address.is_empty() && parse_mac(&config.mac_address).is_none() {
         return Err(format!(
