@@ -1,7 +1,8 @@
 //! A cable to a bridge.
 
 use netlink::route::{
-    BridgePort, LinkChange, LinkKind, NewLink, Target, add_link, change_bridge_port, change_link, remove_link,
+    BridgePort, LinkChange, LinkKind, NewLink, Target, add_link, bind_to_port, change_bridge_port,
+    change_link, remove_link,
 };
 use netlink::{Message, NetlinkError, Socket};
 use rustix::io::Errno;
@@ -27,7 +28,9 @@ pub(super) fn join(
     let joined = Interface::enter(inside)
         .and_then(|mut interface| interface.set_up())
         .and_then(|()| {
-            host.request(&[change_bridge_port(Target::Name(port), &treated(talking), &up())])
+            let index = host.link(Target::Name(port)).map(|link| link.index);
+            index
+                .and_then(|index| host.request(&open(inside, index, talking)))
                 .map_err(|source| refused(bridge, port, source))
         });
     if joined.is_err() {
@@ -47,9 +50,9 @@ pub(super) fn restore(
 ) -> Result<bool, EndpointError> {
     let bridge_index = find_bridge(host, bridge)?;
     let failed = |source| refused(bridge, port, source);
-    let ends = match host.link(Target::Name(port)) {
-        Ok(end) => end.parent,
-        Err(error) if error.is_absent() => None,
+    let end = match host.link(Target::Name(port)) {
+        Ok(end) => end,
+        Err(error) if error.is_absent() => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
     let found = Interface::enter(&Inside {
@@ -57,7 +60,7 @@ pub(super) fn restore(
         ..*inside
     })
     .and_then(|mut interface| interface.index())?;
-    if ends.is_none() || found != ends {
+    if end.parent.is_none() || found != end.parent {
         return Ok(false);
     }
     Interface::enter(inside)?.complete()?;
@@ -66,11 +69,9 @@ pub(super) fn restore(
         master: Some(bridge_index),
         ..LinkChange::default()
     };
-    host.request(&[
-        change_link(Target::Name(port), &plugged),
-        change_bridge_port(Target::Name(port), &treated(talking), &up()),
-    ])
-    .map_err(failed)?;
+    let mut messages = vec![change_link(Target::Index(end.index), &plugged)];
+    messages.extend(open(inside, end.index, talking));
+    host.request(&messages).map_err(failed)?;
     Ok(true)
 }
 
@@ -119,11 +120,17 @@ fn cable(inside: &Inside<'_>, port: &str, bridge: u32) -> Message {
     })
 }
 
-fn treated(talking: bool) -> BridgePort {
-    BridgePort {
+/// Lets packets pass the port. The bridge is told whose it is: it looks for the container nowhere else, whatever br_netfilter
+/// sends back to it by the cable of an extension.
+fn open(inside: &Inside<'_>, port: u32, talking: bool) -> Vec<Message> {
+    let treated = BridgePort {
         hairpin: talking,
         isolated: !talking,
         learning: true,
         flood: true,
-    }
+    };
+    let own = inside.settings.mac.map(|mac| bind_to_port(port, mac));
+    own.into_iter()
+        .chain([change_bridge_port(Target::Index(port), &treated, &up())])
+        .collect()
 }

@@ -6,6 +6,8 @@
 //! ```
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod extension;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
