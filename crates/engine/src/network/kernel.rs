@@ -1,6 +1,7 @@
 //! The kernel's side: bridges and the packet filter. Made when they are first needed, so that a daemon without containers
 //! touches neither.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,8 +11,9 @@ use network::bridge;
 use network::firewall::{self, EndpointFacts, Firewall, NetworkFacts, State};
 use sys::netlink::Family;
 
-use super::endpoint::{Attachment, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint, Publication};
 use super::error::NetworkError;
+use super::extension;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
 use super::table::Table;
@@ -26,6 +28,8 @@ pub(crate) struct Kernel {
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
+    /// The extensions that the tables know, by network.
+    extensions: BTreeMap<String, BTreeSet<u8>>,
     /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
     /// `None`: nobody has looked.
     pub(super) closed: Option<(bool, bool)>,
@@ -39,6 +43,7 @@ impl Kernel {
             firewall: Firewall::new(firewall),
             masquerade,
             is_in_place: false,
+            extensions: BTreeMap::new(),
             closed: None,
         }
     }
@@ -79,12 +84,13 @@ impl Kernel {
         }
     }
 
-    /// Removes the bridge of a network, if it is Berth's.
+    /// Removes the bridge of a network with its extensions, if it is Berth's.
     pub(crate) fn remove_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
             return Ok(());
         }
         let failed = |error: NetlinkError| NetworkError::step("remove the bridge of", &record.name, error);
+        extension::remove_all(self, record).map_err(failed)?;
         let socket = self.route().map_err(failed)?;
         match socket.link(Target::Name(&record.bridge)) {
             Ok(link) if is_ours(&link, record) => bridge::remove(socket, &record.bridge)
@@ -130,7 +136,11 @@ impl Kernel {
         let Some(facts) = self.facts(record) else {
             return Ok(());
         };
-        let messages = self.firewall.remove_network(&facts);
+        let mut messages = self.firewall.remove_network(&facts);
+        for extension in self.extensions.remove(&record.id).unwrap_or_default() {
+            let facts = extension::facts(&record.id, extension);
+            messages.extend(self.firewall.remove_extension(&facts));
+        }
         self.change(table, messages)
     }
 
@@ -141,7 +151,15 @@ impl Kernel {
         endpoints: &[Endpoint],
         publications: &[Publication],
     ) -> Result<(), NetlinkError> {
-        let messages = self.messages(endpoints, publications, true);
+        let mut messages = Vec::new();
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.extension > 0) {
+            let known = self.extensions.entry(endpoint.network.clone()).or_default();
+            if known.insert(endpoint.extension) {
+                let facts = extension::facts(&endpoint.network, endpoint.extension);
+                messages.extend(self.firewall.add_extension(&facts));
+            }
+        }
+        messages.extend(self.messages(endpoints, publications, true));
         self.change(table, messages)
     }
 
@@ -156,6 +174,7 @@ impl Kernel {
     /// Puts the packet filter in place as the table says, whatever it was.
     pub(crate) fn replace(&mut self, table: &mut Table) -> Result<(), NetlinkError> {
         table.gone.clear();
+        self.extensions = extension::in_use(table);
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
         self.filter()?.request(&messages)?;
@@ -246,7 +265,11 @@ impl Kernel {
             state.networks.extend(self.facts(&network.record));
             state
                 .endpoints
-                .extend(network.members.values().filter_map(endpoint_facts));
+                .extend(network.members().values().filter_map(endpoint_facts));
+        }
+        for (network, numbers) in extension::in_use(table) {
+            let facts = numbers.iter().map(|&number| extension::facts(&network, number));
+            state.extensions.extend(facts);
         }
         for (endpoints, publications) in table.published() {
             state
@@ -288,7 +311,7 @@ fn gateways(record: &NetworkRecord) -> Vec<(IpAddr, u8)> {
 }
 
 fn endpoint_facts(endpoint: &Endpoint) -> Option<EndpointFacts> {
-    let Attachment::Bridge { bridge, port } = &endpoint.attachment else {
+    let Attach::Bridge { bridge, port, .. } = &endpoint.attachment else {
         return None;
     };
     Some(EndpointFacts {

@@ -38,7 +38,7 @@ fn is_local_only() -> bool {
 pub(crate) fn network(table: &Table, id: &str) -> Option<message::Network> {
     let network = table.get(id)?;
     let mut names: Vec<Name> = Vec::new();
-    for endpoint in network.members.values() {
+    for endpoint in network.members().values() {
         for change in changes(endpoint) {
             match names.iter_mut().find(|name| name.name == change.name) {
                 Some(name) => name.addresses.push(change.address),

@@ -30,7 +30,7 @@ pub async fn prune(
         let table = engine.networks.table();
         let unused = table
             .all()
-            .filter(|network| !network.record.is_default() && network.members.is_empty());
+            .filter(|network| !network.record.is_default() && network.members().is_empty());
         unused
             .map(|network| Arc::clone(&network.record))
             .filter(|record| fits(record))
@@ -40,7 +40,7 @@ pub async fn prune(
     let work = move || {
         let mut removed = Vec::new();
         for record in candidates {
-            if super::join::is_named(&worker, &record) {
+            if super::ask::is_named(&worker, &record) {
                 continue;
             }
             match take_away(&worker, &record) {

@@ -1,8 +1,8 @@
 //! A cable to a bridge.
 
 use netlink::route::{
-    BridgePort, LinkChange, LinkKind, NewLink, Target, add_link, bind_to_port, change_bridge_port,
-    change_link, remove_link,
+    BridgePort, LinkChange, LinkKind, MacAddress, NewLink, Target, add_link, bind_to_port,
+    change_bridge_port, change_link, remove_link,
 };
 use netlink::{Message, NetlinkError, Socket};
 use rustix::io::Errno;
@@ -103,7 +103,7 @@ fn cable(inside: &Inside<'_>, port: &str, bridge: u32) -> Message {
         name: &settings.interface,
         kind: LinkKind::Ifb,
         settings: LinkChange {
-            mac: settings.mac,
+            mac: settings.mac.map(MacAddress),
             mtu: settings.mtu,
             namespace: Some(inside.namespace),
             ..LinkChange::default()
@@ -129,7 +129,7 @@ fn open(inside: &Inside<'_>, port: u32, talking: bool) -> Vec<Message> {
         learning: true,
         flood: true,
     };
-    let own = inside.settings.mac.map(|mac| bind_to_port(port, mac));
+    let own = inside.settings.mac.map(|mac| bind_to_port(port, MacAddress(mac)));
     own.into_iter()
         .chain([change_bridge_port(Target::Index(port), &treated, &up())])
         .collect()

@@ -78,12 +78,13 @@ impl Wide {
         let settings = endpoint::Settings {
             attach: cable(&names().extension, &port, talking),
             interface: "eth0".to_owned(),
-            mac: Some(mac),
+            mac: Some(mac.0),
             mtu: None,
             addresses: vec![(address.into(), 24)],
             gateways: vec![GATEWAY.into()],
             routes: Vec::new(),
             sysctls: Default::default(),
+            rates: Default::default(),
         };
         let facts = EndpointFacts {
             bridge: "br-a".to_owned(),
