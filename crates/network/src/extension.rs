@@ -17,6 +17,9 @@ use netlink::{NetlinkError, Socket};
 
 use crate::bridge::{self, BridgeError};
 
+/// What the name of every extension begins with.
+pub const PREFIX: &str = "bx";
+
 /// One more bridge to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -35,7 +38,7 @@ pub struct Settings {
 /// The links of an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// The extension itself.
+    /// The extension itself; it begins with [`PREFIX`].
     pub extension: String,
     /// The cable's end at the bridge.
     pub upper: String,

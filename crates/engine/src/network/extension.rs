@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netlink::NetlinkError;
 use netlink::route::MacAddress;
 use network::address::mac_address;
-use network::extension::{Names, Settings, extend, retract};
+use network::extension::{Names, PREFIX, Settings, extend, retract};
 use network::firewall::ExtensionFacts;
 
 use super::endpoint::{Attach, Endpoint};
@@ -84,7 +84,7 @@ fn names(network: &str, number: u8) -> Names {
     let id = network.get(..11).unwrap_or(network);
     let name = |kind: &str| format!("{kind}{number:02x}{id}");
     Names {
-        extension: name("bx"),
+        extension: name(PREFIX),
         upper: name("bu"),
         lower: name("bd"),
     }

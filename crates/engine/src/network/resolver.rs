@@ -18,7 +18,7 @@ use super::kernel::publishing;
 use super::names;
 use crate::Engine;
 use crate::config::Protocol;
-use crate::container::Container;
+use crate::container::{Container, View};
 
 /// The connection, while there is one.
 #[derive(Debug, Default)]
@@ -46,8 +46,7 @@ pub(crate) fn socket(engine: &Engine) -> PathBuf {
 /// needs neither costs nothing.
 pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), NetworkError> {
     let view = container.view();
-    let asks = names::are_needed(engine, container, &view.endpoints);
-    if !asks && view.publications.is_empty() {
+    if !view.is_answered && view.publications.is_empty() {
         return Ok(());
     }
     let name = view
@@ -58,7 +57,7 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     let failed = |error: CallError| NetworkError::step("tell netd about a container on", &name, error);
     settled(engine).await;
     let client = client(engine).await?;
-    if asks {
+    if view.is_answered {
         client
             .set_container(names::container(engine, container, &view.endpoints))
             .await
@@ -98,7 +97,7 @@ pub(crate) fn leave(
     endpoints: Vec<Endpoint>,
     publishes: bool,
 ) {
-    if !publishes && !names::are_needed(engine, container, &endpoints) {
+    if !publishes && !container.view().is_answered {
         return;
     }
     let queue = engine.netd.leaving.get_or_init(|| {
@@ -148,11 +147,18 @@ async fn change(
 ) -> Result<(), NetworkError> {
     let view = container.view();
     let failed = |error: CallError| NetworkError::step("tell netd about", "a container", error);
-    if gone.is_empty() && !names::are_needed(engine, container, &view.endpoints) {
+    if gone.is_empty() && !view.is_answered {
         return Ok(());
     }
     let client = client(engine).await?;
     remove_names(&client, gone).await.map_err(failed)?;
+    if !view.is_answered && view.publications.is_empty() {
+        // Nothing of netd is needed any more; whoever asks anew gets new sockets.
+        return client
+            .remove_container(container.id.as_str())
+            .await
+            .map_err(failed);
+    }
     add_names(&client, &view.endpoints).await.map_err(failed)?;
     client
         .set_container(names::container(engine, container, &view.endpoints))
@@ -171,7 +177,7 @@ pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
 /// was. What fails is told to the log: the container is where it was asked to be.
-pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &[Endpoint]) {
+pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &View) {
     let view = container.view();
     if !view.status.is_running() {
         return;
@@ -181,6 +187,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     };
     let is_there = |endpoint: &&Endpoint| view.endpoints.iter().any(|now| now.id == endpoint.id);
     let gone: Vec<Endpoint> = before
+        .endpoints
         .iter()
         .filter(|endpoint| !is_there(endpoint))
         .cloned()
@@ -188,8 +195,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     if let Err(error) = change(engine, container, &gone).await {
         return warn(&error);
     }
-    if !names::are_needed(engine, container, before) && names::are_needed(engine, container, &view.endpoints)
-    {
+    if !before.is_answered && view.is_answered {
         match client(engine).await {
             Ok(client) => attach(&client, container).await,
             Err(error) => warn(&error),
@@ -244,8 +250,7 @@ fn needing(engine: &Engine) -> Vec<Arc<Container>> {
     let all = engine.registry.all().into_iter();
     all.filter(|container| {
         let view = container.view();
-        view.status.is_running()
-            && (!view.publications.is_empty() || names::are_needed(engine, container, &view.endpoints))
+        view.status.is_running() && (!view.publications.is_empty() || view.is_answered)
     })
     .collect()
 }
@@ -308,15 +313,21 @@ async fn attach(client: &Client, container: &Container) {
         return;
     }
     let attached = match ContainerProcess::open(view.pid) {
-        Ok(process) => client
-            .attach(container.id.as_str(), process)
-            .await
-            .map_err(|error| chain(&error).to_string()),
+        Ok(process) => match client.attach(container.id.as_str(), process).await {
+            // They are netd's since an earlier stay on a network with names.
+            Err(error) if error.is_in_use() && has_sockets(client, container).await => Ok(()),
+            attached => attached.map_err(|error| chain(&error).to_string()),
+        },
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = attached {
         tracing::warn!(container = %container.id, error, "a container's questions for names are not answered");
     }
+}
+
+async fn has_sockets(client: &Client, container: &Container) -> bool {
+    let state = client.state().await.unwrap_or_default();
+    state.sockets.iter().any(|known| known == container.id.as_str())
 }
 
 /// Returns all that netd is to know.
@@ -341,6 +352,16 @@ fn everything(engine: &Engine) -> Everything {
             reservations,
         });
         all.proxies.extend(proxies);
+    }
+    all
+}
+
+/// Returns what netd listens on for containers.
+pub(crate) fn proxies(engine: &Engine) -> Vec<Proxy> {
+    let mut all = Vec::new();
+    for container in needing(engine) {
+        let view = container.view();
+        all.extend(ports(&container, &view.endpoints, &view.publications).1);
     }
     all
 }

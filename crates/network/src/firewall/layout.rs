@@ -9,6 +9,7 @@ use netlink::nft::{
 };
 
 use super::{Firewall, State, link_name};
+use crate::extension::PREFIX;
 
 /// Names of the sets of bridges.
 pub(super) const BRIDGES: &str = "bridges";
@@ -107,11 +108,12 @@ impl Firewall {
             -300,
         );
         let mut rule = by_family(MAPS4.number);
+        // First what hardly any packet has.
         rule.extend([
-            Expression::Meta(Meta::InputName, AT),
-            Expression::Compare(AT, Comparison::NotEqual, link_name("lo")),
             Expression::Payload(Payload::Network, 16, 1, AT),
             Expression::Compare(AT, Comparison::Equal, vec![127]),
+            Expression::Meta(Meta::InputName, AT),
+            Expression::Compare(AT, Comparison::NotEqual, link_name("lo")),
             Expression::Counter,
             drop_it(),
         ]);
@@ -204,6 +206,15 @@ impl Firewall {
         let mut chain = Rules::base(self.routed(), "forward", ChainType::Filter, Hook::Forward, 0);
         let into = |set: &str| [Expression::Meta(Meta::OutputName, AT), is_in(set)];
         let out_of = |set: &str| [Expression::Meta(Meta::InputName, AT), is_in(set)];
+        // First, because nearly every packet ends here.
+        chain.add(
+            &[
+                &with_state(ct_state::ESTABLISHED | ct_state::RELATED)[..],
+                &[accept()],
+            ]
+            .concat(),
+            "known connections",
+        );
         // Only br_netfilter shows what stays within an extension; nothing is routed there.
         let leaves_by_extension = [Expression::Meta(Meta::OutputName, AT), is_in(EXTENSIONS)];
         chain.add(
@@ -214,7 +225,7 @@ impl Firewall {
             &[&came_by_extension()[..], &[Expression::Counter, drop_it()]].concat(),
             "extensions are no way out",
         );
-        // Broken packets belong to no connection, and must not pass for one.
+        // Broken packets belong to no connection, and must not pass for a new one.
         chain.add(
             &[
                 &into(BRIDGES)[..],
@@ -223,14 +234,6 @@ impl Firewall {
             ]
             .concat(),
             "invalid",
-        );
-        chain.add(
-            &[
-                &with_state(ct_state::ESTABLISHED | ct_state::RELATED)[..],
-                &[accept()],
-            ]
-            .concat(),
-            "known connections",
         );
         chain.add(&[&within(TALKING)[..], &[accept()]].concat(), "within a network");
         for (direction, comment) in [
@@ -382,9 +385,27 @@ impl Firewall {
             Hook::Prerouting,
             -300,
         );
+        // Nearly all packets are these: what has such an address is at a port that is in the other set too.
+        let own = |base: Payload, offset: u32, length: u32, set: &str| {
+            [
+                port.clone(),
+                Expression::Payload(base, offset, length, AT.after(16)),
+                is_in(set),
+            ]
+        };
         chain.add(
             &[
-                port,
+                &ethertype(ETHERTYPE_IPV4)[..],
+                &own(Payload::Link, 6, 6, HARDWARE),
+                &own(Payload::Network, 12, 4, SENDERS4)[1..],
+                &[accept()],
+            ]
+            .concat(),
+            "its addresses",
+        );
+        chain.add(
+            &[
+                port.clone(),
                 is_in(PORTS),
                 Expression::Verdict(Verdict::Jump("container".to_owned())),
             ],
@@ -518,8 +539,13 @@ fn is_not_in(set: &str) -> Expression {
     }
 }
 
-fn came_by_extension() -> [Expression; 2] {
-    [Expression::Meta(Meta::InputName, AT), is_in(EXTENSIONS)]
+/// By an extension; all names of which begin alike, so that others cost no look at the set.
+fn came_by_extension() -> [Expression; 3] {
+    [
+        Expression::Meta(Meta::InputName, AT),
+        Expression::Compare(AT, Comparison::Equal, PREFIX.as_bytes().to_vec()),
+        is_in(EXTENSIONS),
+    ]
 }
 
 /// From a bridge to the same bridge, or from a port to itself.
