@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
 use super::ask::{check_asked, check_endpoint};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
 use super::join::{attach_endpoints, choose_default, names_of, recipe, take_place};
 use super::record::NetworkRecord;
@@ -116,7 +116,7 @@ pub(crate) fn plug(
         set_record(&container, after);
         failpoint::reached("network.connect.record");
         if runs {
-            bring_about(&engine, &container, network)
+            bring_about(&engine, &container, network, &view.endpoints)
         } else {
             Ok(())
         }
@@ -128,7 +128,9 @@ pub(crate) fn plug(
                 network.release(container.id.as_str());
             }
             drop(table);
+            let tried = container.view();
             publish(&engine, &container, (*view.endpoints).clone());
+            undo(&engine, &tried.endpoints, &view.endpoints, &view.publications);
         }
         if let Err(error) = save(&engine, &container, &before) {
             tracing::error!(container = %container.id, error = %chain(&error), "a failed connect was not undone");
@@ -146,11 +148,13 @@ pub(crate) fn plug(
     Ok(())
 }
 
-/// Makes what the records say: bridge, packet filter, cable, routes, and the document of the next restart.
+/// Makes what the records say: bridge, packet filter, cable, routes, and the document of the next restart. `before` is where
+/// the container was.
 fn bring_about(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     network: &Arc<NetworkRecord>,
+    before: &[Endpoint],
 ) -> Result<(), NetworkError> {
     let view = container.view();
     let (new, old): (Vec<Endpoint>, Vec<Endpoint>) = view
@@ -158,7 +162,9 @@ fn bring_about(
         .iter()
         .cloned()
         .partition(|endpoint| endpoint.network == network.id);
-    attach_endpoints(engine, &new, &[])?;
+    attach_endpoints(engine, &new, |kernel, table| {
+        kernel.exchange(table, before, &view.endpoints, &view.publications)
+    })?;
     crate::container::rewrite_document(engine, container)
         .map_err(|error| NetworkError::step("write the task document for", &network.name, error))?;
     failpoint::reached("network.connect.filter");
@@ -190,6 +196,18 @@ fn bring_about(
         }
     }
     Ok(())
+}
+
+/// Lets the packet filter forget what [`bring_about`] has told it, if it has.
+fn undo(engine: &Engine, tried: &[Endpoint], before: &[Endpoint], publications: &[Publication]) {
+    let mut kernel = engine.networks.kernel();
+    if !kernel.is_in_place() {
+        return;
+    }
+    let mut table = engine.networks.table();
+    if let Err(error) = kernel.exchange(&mut table, tried, before, publications) {
+        tracing::warn!(error = %chain(&error), "the packet filter still knows an endpoint that was not made");
+    }
 }
 
 /// Adds the default routes of endpoints, or removes them; what is there already, or not any more, is as it should be.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use base::error::chain;
 use ipnet::{Ipv4Net, Ipv6Net};
+use netlink::NetlinkError;
 use network::address::mac_address;
 use oci::endpoint::Settings;
 
 use super::ask::{self, Asked, check_asked, interface_name, rates, sysctls};
-use super::endpoint::{Attach, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint};
 use super::error::NetworkError;
-use super::kernel::parse_mac;
+use super::kernel::{Kernel, parse_mac};
 use super::publish::publish;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
@@ -84,7 +85,9 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     if view.endpoints.is_empty() {
         return Ok(());
     }
-    attach_endpoints(engine, &view.endpoints, &view.publications)?;
+    attach_endpoints(engine, &view.endpoints, |kernel, table| {
+        kernel.add(table, &view.endpoints, &view.publications)
+    })?;
     for endpoint in view.endpoints.iter() {
         let record = engine.networks.table().record(&endpoint.network);
         if let Ok(record) = record {
@@ -94,10 +97,11 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     Ok(())
 }
 
+/// Makes the bridges of endpoints, and lets the packet filter know them by `tell`.
 pub(crate) fn attach_endpoints(
     engine: &Arc<Engine>,
     endpoints: &[Endpoint],
-    publications: &[Publication],
+    tell: impl FnOnce(&mut Kernel, &mut Table) -> Result<(), NetlinkError>,
 ) -> Result<(), NetworkError> {
     let name = endpoints
         .first()
@@ -114,8 +118,7 @@ pub(crate) fn attach_endpoints(
         open::remember(engine)
             .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
     }
-    kernel
-        .add(&mut engine.networks.table(), endpoints, publications)
+    tell(&mut kernel, &mut engine.networks.table())
         .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))?;
     guard::watch(engine, &mut kernel);
     Ok(())

@@ -151,6 +151,41 @@ impl Kernel {
         endpoints: &[Endpoint],
         publications: &[Publication],
     ) -> Result<(), NetlinkError> {
+        let mut messages = self.new_extensions(endpoints);
+        messages.extend(self.messages(endpoints, publications, true));
+        self.change(table, messages)
+    }
+
+    /// Lets the packet filter know that a container has other endpoints than before, which the table says already, and that
+    /// its ports may be another endpoint's now. What others have costs nothing.
+    pub(crate) fn exchange(
+        &mut self,
+        table: &mut Table,
+        before: &[Endpoint],
+        after: &[Endpoint],
+        publications: &[Publication],
+    ) -> Result<(), NetlinkError> {
+        let only_in = |these: &[Endpoint], others: &[Endpoint]| -> Vec<Endpoint> {
+            let is_new = |endpoint: &&Endpoint| others.iter().all(|other| other.id != endpoint.id);
+            these.iter().filter(is_new).cloned().collect()
+        };
+        let published = [before, after].map(|endpoints| publication_facts(endpoints, publications));
+        let moves = published[0] != published[1];
+        let mut messages = self.messages(&only_in(before, after), &[], false);
+        if moves {
+            messages.extend(self.firewall.unpublish(&published[0]));
+        }
+        let new = only_in(after, before);
+        messages.extend(self.new_extensions(&new));
+        messages.extend(self.messages(&new, &[], true));
+        if moves {
+            messages.extend(self.firewall.publish(&published[1]));
+        }
+        self.change(table, messages)
+    }
+
+    /// Lets the packet filter know extensions that it does not know.
+    fn new_extensions(&mut self, endpoints: &[Endpoint]) -> Vec<Message> {
         let mut messages = Vec::new();
         for endpoint in endpoints.iter().filter(|endpoint| endpoint.extension > 0) {
             let known = self.extensions.entry(endpoint.network.clone()).or_default();
@@ -159,8 +194,7 @@ impl Kernel {
                 messages.extend(self.firewall.add_extension(&facts));
             }
         }
-        messages.extend(self.messages(endpoints, publications, true));
-        self.change(table, messages)
+        messages
     }
 
     /// Lets the packet filter forget what has left the table.

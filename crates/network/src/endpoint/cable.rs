@@ -8,6 +8,7 @@ use netlink::{Message, NetlinkError, Socket};
 use rustix::io::Errno;
 
 use super::interface::Interface;
+use super::parameter::plan_port;
 use super::{EndpointError, Inside, leave, up};
 
 pub(super) fn join(
@@ -25,7 +26,9 @@ pub(super) fn join(
         made = host.request(&cable);
     }
     made.map_err(|source| refused(bridge, port, source))?;
-    let joined = Interface::enter(inside)
+    let joined = plan_port(port)
+        .and_then(|parameter| parameter.set())
+        .and_then(|()| Interface::enter(inside))
         .and_then(|mut interface| interface.set_up())
         .and_then(|()| {
             let index = host.link(Target::Name(port)).map(|link| link.index);
