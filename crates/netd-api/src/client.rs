@@ -436,6 +436,19 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// Returns whether somebody has the address of the sockets: netd itself, if it was given them before, or a program of
+    /// the container.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::Make {
+                source: handover::HandoverError::Make { source },
+            } => source.errno() == Errno::ADDRINUSE,
+            Self::Make { .. } | Self::Call { .. } => false,
+        }
+    }
+}
+
 impl Kinded for AttachError {
     fn kind(&self) -> Kind {
         match self {

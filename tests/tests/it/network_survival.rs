@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use testkit::{Daemon, Host, Start};
 
 /// Starts the daemon on its host so that it is killed at `step`.
-fn relaunch_with(daemon: &mut Daemon, host: &Host, step: Option<&str>) -> Result<()> {
+fn relaunch_with(daemon: &mut Daemon, host: &Host, arguments: &[String], step: Option<&str>) -> Result<()> {
     daemon.set_start(Start {
-        arguments: Vec::new(),
+        arguments: arguments.to_vec(),
         environment: step
             .map(|step| ("BERTH_FAILPOINT".to_owned(), step.to_owned()))
             .into_iter()
@@ -52,11 +52,38 @@ fn nothing_is_left(host: &Host, after: &str) -> Result<()> {
 
 #[test]
 fn f16_killed_at_every_step_of_networks() -> Result<()> {
+    killed_at_every_step(&[])
+}
+
+/// The same where a bridge has two containers, and there are two before.
+#[test]
+fn f16_killed_at_every_step_of_networks_of_several_bridges() -> Result<()> {
+    killed_at_every_step(&["--ports-per-bridge".to_owned(), "3".to_owned()])
+}
+
+fn killed_at_every_step(arguments: &[String]) -> Result<()> {
     let host = Host::new("machine")?;
     let mut daemon = Daemon::with_busybox_and(Start {
         host: Some(host.clone()),
+        arguments: arguments.to_vec(),
         ..Start::default()
     })?;
+    let fill = |daemon: &Daemon| -> Result<()> {
+        for name in ["first", "second"].iter().filter(|_| !arguments.is_empty()) {
+            daemon.ok(&[
+                "run",
+                "-d",
+                "--name",
+                name,
+                "--network",
+                "net",
+                "busybox",
+                "sleep",
+                "10000",
+            ])?;
+        }
+        Ok(())
+    };
     let steps = engine::failpoint::STEPS
         .iter()
         .filter(|step| step.starts_with("network."));
@@ -64,6 +91,9 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         let verb = step.split('.').nth(1).context("a step has a verb")?;
         if verb != "create" {
             daemon.ok(&["network", "create", "net"])?;
+        }
+        if matches!(verb, "connect" | "disconnect") {
+            fill(&daemon)?;
         }
         daemon.ok(&[
             "run", "-d", "--name", "c1", "-p", "8080:80", "busybox", "sleep", "10000",
@@ -73,7 +103,7 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         }
         let pid = daemon.inspect("c1", "{{.State.Pid}}")?;
         daemon.terminate()?;
-        relaunch_with(&mut daemon, &host, Some(step))?;
+        relaunch_with(&mut daemon, &host, arguments, Some(step))?;
         let act: &[&str] = match verb {
             "create" => &["network", "create", "net"],
             "remove" => &["network", "rm", "net"],
@@ -85,7 +115,7 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         daemon
             .wait_for_end(Duration::from_secs(10))
             .with_context(|| format!("the daemon was not killed at {step}"))?;
-        relaunch_with(&mut daemon, &host, None)?;
+        relaunch_with(&mut daemon, &host, arguments, None)?;
 
         assert_eq!(daemon.inspect("c1", "{{.State.Pid}}")?, pid, "{step}");
         let there = daemon.ok(&[
@@ -100,7 +130,12 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         // What is there can be used: another container joins, and finds its way.
         let text = daemon.ok(&["run", "--rm", "--network", "net", "busybox", "ip", "route"])?;
         ensure!(text.contains("default via"), "{step}: {text}");
-        daemon.ok(&["rm", "-f", "c1"])?;
+        if !matches!(verb, "connect" | "disconnect") {
+            fill(&daemon)?;
+            daemon.ok(&["run", "--rm", "--network", "net", "busybox", "true"])?;
+        }
+        let running = daemon.ok(&["ps", "-q"])?;
+        daemon.ok(&[&["rm", "-f"], &running.lines().collect::<Vec<_>>()[..]].concat())?;
         daemon.ok(&["network", "rm", "net"])?;
         nothing_is_left(&host, step)?;
     }

@@ -21,6 +21,7 @@ mod create;
 mod disconnect;
 mod endpoint;
 mod error;
+mod extension;
 mod guard;
 mod inspect;
 mod join;

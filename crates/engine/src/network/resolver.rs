@@ -152,6 +152,13 @@ async fn change(
     }
     let client = client(engine).await?;
     remove_names(&client, gone).await.map_err(failed)?;
+    if !view.is_answered && view.publications.is_empty() {
+        // Nothing of netd is needed any more; whoever asks anew gets new sockets.
+        return client
+            .remove_container(container.id.as_str())
+            .await
+            .map_err(failed);
+    }
     add_names(&client, &view.endpoints).await.map_err(failed)?;
     client
         .set_container(names::container(engine, container, &view.endpoints))
@@ -306,15 +313,21 @@ async fn attach(client: &Client, container: &Container) {
         return;
     }
     let attached = match ContainerProcess::open(view.pid) {
-        Ok(process) => client
-            .attach(container.id.as_str(), process)
-            .await
-            .map_err(|error| chain(&error).to_string()),
+        Ok(process) => match client.attach(container.id.as_str(), process).await {
+            // They are netd's since an earlier stay on a network with names.
+            Err(error) if error.is_in_use() && has_sockets(client, container).await => Ok(()),
+            attached => attached.map_err(|error| chain(&error).to_string()),
+        },
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = attached {
         tracing::warn!(container = %container.id, error, "a container's questions for names are not answered");
     }
+}
+
+async fn has_sockets(client: &Client, container: &Container) -> bool {
+    let state = client.state().await.unwrap_or_default();
+    state.sockets.iter().any(|known| known == container.id.as_str())
 }
 
 /// Returns all that netd is to know.
