@@ -18,6 +18,10 @@ use super::{extension, shaping};
 use crate::Engine;
 use crate::container::Container;
 
+/// How many cables are pulled out before the daemon answers: a kill leaves one. More are of containers that were killed with
+/// it, whose namespaces the kernel is about to take down; each takes milliseconds.
+const AT_ONCE: usize = 16;
+
 /// Brings the cables of containers that run to what the records say. Done once, when all that runs was found again.
 pub(crate) async fn mend(engine: &Arc<Engine>) {
     let worker = Arc::clone(engine);
@@ -83,11 +87,17 @@ fn mend_cables(engine: &Arc<Engine>) -> Result<(), NetworkError> {
             && link.master.is_some_and(|bridge| own.contains(&bridge))
             && !recorded.contains(&link.name)
     };
-    let left: Vec<&str> = links
+    let mut left: Vec<String> = links
         .iter()
         .filter(is_left)
-        .map(|link| link.name.as_str())
+        .map(|link| link.name.clone())
         .collect();
+    let running: Vec<Arc<Container>> = running.into_iter().cloned().collect();
+    let many = left.split_off(left.len().min(AT_ONCE));
+    if !many.is_empty() {
+        let (worker, running) = (Arc::clone(engine), running.clone());
+        engine.defer(move || pull(&worker, &many, &running));
+    }
     if !left.is_empty() {
         pull(engine, &left, &running);
     }
@@ -130,7 +140,7 @@ fn plug(engine: &Arc<Engine>, container: &Arc<Container>, endpoint: &Endpoint) -
 
 /// Pulls cables out that are in no record. Whose they are is not known: all that runs gets its document and its default
 /// route anew.
-fn pull(engine: &Arc<Engine>, ports: &[&str], running: &[&Arc<Container>]) {
+fn pull(engine: &Arc<Engine>, ports: &[String], running: &[Arc<Container>]) {
     let mut kernel = engine.networks.kernel();
     for port in ports {
         tracing::info!(port, "a cable is pulled out that no record has");
@@ -141,7 +151,7 @@ fn pull(engine: &Arc<Engine>, ports: &[&str], running: &[&Arc<Container>]) {
         if let Err(error) = left {
             tracing::warn!(port, error, "a cable stays that no record has");
         }
-        shaping::release(&mut kernel, &[(*port).to_owned()]);
+        shaping::release(&mut kernel, std::slice::from_ref(port));
     }
     drop(kernel);
     for container in running {
