@@ -73,8 +73,20 @@ fn a_network_is_larger_than_a_bridge() -> Result<()> {
     daemon.ok(&["network", "connect", "--alias", "late", "big", "c4"])?;
     assert_eq!(cables(&machine)?, [2, 2]);
 
+    // The machine's ends are ports and nothing else.
+    let addresses = machine.ip("-6 -o address")?;
+    ensure!(
+        !addresses.contains("bv") && !addresses.contains("bu01"),
+        "{addresses}"
+    );
     // They find each other, in both directions.
-    for (from, to) in [("c1", "c3"), ("c3", "c1"), ("c3", "late"), ("c2", "c4")] {
+    for (from, to) in [
+        ("c1", "c3"),
+        ("c3", "c1"),
+        ("c3", "late"),
+        ("c2", "c4"),
+        ("c4", "c1"),
+    ] {
         daemon.ok(&["exec", from, "ping", "-c", "1", "-w", "10", to])?;
     }
     // The outside sees nothing of it.

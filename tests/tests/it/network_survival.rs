@@ -118,6 +118,7 @@ fn killed_at_every_step(arguments: &[String]) -> Result<()> {
         relaunch_with(&mut daemon, &host, arguments, None)?;
 
         assert_eq!(daemon.inspect("c1", "{{.State.Pid}}")?, pid, "{step}");
+        cables_are_recorded(&daemon, step)?;
         let there = daemon.ok(&[
             "network",
             "ls",
@@ -139,6 +140,87 @@ fn killed_at_every_step(arguments: &[String]) -> Result<()> {
         daemon.ok(&["network", "rm", "net"])?;
         nothing_is_left(&host, step)?;
     }
+    daemon.finish()
+}
+
+/// A container is on the networks that it is said to be on, and no others.
+fn cables_are_recorded(daemon: &Daemon, when: &str) -> Result<()> {
+    let networks = daemon.inspect(
+        "c1",
+        "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}",
+    )?;
+    let links = daemon.ok(&["exec", "c1", "ip", "-o", "link"])?;
+    let cables = links.lines().filter(|line| line.contains(": eth")).count();
+    ensure!(
+        networks.split_whitespace().count() == cables,
+        "{when}: on {networks} with\n{links}"
+    );
+    Ok(())
+}
+
+/// Kills inside of connect, disconnect and publish, at any moment (`BERTH_KILLS`: how many of each three).
+#[test]
+fn f16_kills_inside_connect_disconnect_and_publish() -> Result<()> {
+    let kills: u64 = std::env::var("BERTH_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(12);
+    let host = Host::new("machine")?;
+    let mut daemon = Daemon::with_busybox_and(Start {
+        host: Some(host.clone()),
+        ..Start::default()
+    })?;
+    daemon.ok(&["network", "create", "net"])?;
+    daemon.ok(&["run", "-d", "--name", "c1", "busybox", "sleep", "100000"])?;
+    let acts: [&[&str]; 3] = [
+        &["network", "connect", "net", "c1"],
+        &["network", "disconnect", "net", "c1"],
+        &[
+            "run",
+            "--rm",
+            "-p",
+            "8080:80",
+            "-p",
+            "9000-9099:9000-9099",
+            "busybox",
+            "true",
+        ],
+    ];
+    for kill in 0..kills {
+        let act = acts[usize::try_from(kill % 3)?];
+        let mut acting = daemon
+            .command(act)?
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        // A connect takes a few milliseconds, a start some more.
+        std::thread::sleep(Duration::from_micros(
+            kill * 379 % if kill % 3 == 2 { 20_000 } else { 9_000 },
+        ));
+        daemon.crash()?;
+        acting.wait()?;
+        cables_are_recorded(&daemon, &format!("kill {kill} inside {act:?}"))?;
+        // The next one finds what it needs, whatever came of this one.
+        daemon.berth(&[
+            "network",
+            ["connect", "disconnect", "disconnect"][usize::try_from(kill % 3)?],
+            "net",
+            "c1",
+        ])?;
+    }
+    daemon.ok(&["rm", "-f", "c1"])?;
+    daemon.ok(&["network", "rm", "net"])?;
+    nothing_is_left(&host, "many kills")?;
+    daemon.ok(&[
+        "run",
+        "--rm",
+        "-p",
+        "8080:80",
+        "-p",
+        "9000-9099:9000-9099",
+        "busybox",
+        "true",
+    ])?;
     daemon.finish()
 }
 

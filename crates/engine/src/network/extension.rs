@@ -79,6 +79,11 @@ pub(crate) fn attach(endpoint: &Endpoint) -> Attach {
     attach
 }
 
+/// Returns the names that the extensions of a network have, or would have.
+pub(crate) fn names_of_all(network: &str) -> impl Iterator<Item = String> + '_ {
+    (1..=MOST).map(move |number| names(network, number).extension)
+}
+
 /// Returns the names of an extension's links: 15 bytes each, as much as one may have.
 fn names(network: &str, number: u8) -> Names {
     let id = network.get(..11).unwrap_or(network);

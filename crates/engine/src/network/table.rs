@@ -364,3 +364,27 @@ impl Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_kernels_ports_most_are_containers_and_there_are_many_bridges() {
+        let room = |ports| {
+            let Room { ports, extensions } = Room::of(ports);
+            (ports, extensions)
+        };
+        assert_eq!(room(1023), (960, 63));
+        assert_eq!(room(17), (16, 1));
+        assert_eq!(room(2), (1, 1));
+        // The cables to all others fit into what the first bridge keeps.
+        for ports in 2..=1023 {
+            let Room {
+                ports: own,
+                extensions,
+            } = Room::of(ports);
+            assert!(own >= 1 && own + u16::from(extensions) <= ports, "{ports}");
+        }
+    }
+}
