@@ -9,7 +9,7 @@ use testkit::lab::{Host, MACHINE};
 use testkit::{http, residue};
 
 use super::Effort;
-use crate::memory;
+use crate::memory::{self, Ledger};
 use crate::sample::{Sample, difference, show};
 use crate::site::Site;
 use crate::table::Table;
@@ -31,15 +31,18 @@ pub fn measure(effort: Effort) -> Result<Table> {
     );
     let sites = Site::both("busybox", testkit::image::busybox_tar)?;
     for site in &sites {
+        // Before it has made netd.
+        let ledger = Ledger::open(site.pid()?)?;
         if site.name == "berth" {
             for (what, range) in RANGES {
-                publish(site, what, range, effort.of(3, 21), &mut table)?;
+                publish(site, &ledger, what, range, effort.of(3, 21), &mut table)?;
             }
             one_more(site, effort.of(10, 100), &mut table)?;
         } else {
             // dockerd 20.10 runs several programs for each port.
             publish(
                 site,
+                &ledger,
                 "a hundredth of them",
                 "20000-20099:20000-20099",
                 1,
@@ -57,17 +60,25 @@ pub fn measure(effort: Effort) -> Result<Table> {
 }
 
 /// Time and memory of one command that publishes a range, against one that publishes nothing.
-fn publish(site: &Site, what: &str, range: &str, turns: usize, table: &mut Table) -> Result<()> {
+fn publish(
+    site: &Site,
+    ledger: &Ledger,
+    what: &str,
+    range: &str,
+    turns: usize,
+    table: &mut Table,
+) -> Result<()> {
     let (mut times, mut sizes) = ([Sample::default(), Sample::default()], [Vec::new(), Vec::new()]);
     for turn in 0..=turns {
         for (index, publication) in [None, Some(range)].into_iter().enumerate() {
-            let before = held(site)?;
+            let before = (ledger.kernel()?, held_by_processes(site)?);
             let begin = Instant::now();
             let options = publication.map(|range| ["-p", range]);
             let words = options.as_ref().map_or(&[][..], |words| &words[..]);
             site.ok(&[&["run", "-d", "--name", "many"], words, &SLEEP].concat())?;
             let time = begin.elapsed();
-            let size = held(site)? - before;
+            let size = i64::try_from(ledger.kernel()? + held_by_processes(site)?)?;
+            let size = size - i64::try_from(before.0 + before.1)?;
             site.ok(&["rm", "-f", "many"])?;
             // The first turn makes bridges, tables and processes.
             if turn > 0 {
@@ -257,9 +268,8 @@ fn rate(sample: &Sample) -> String {
     }
 }
 
-/// Returns what the daemon and netd hold for themselves, and the kernel for everything, in KiB. Of the kernel's memory
-/// that is all but pages of files and of programs (proc(5), `/proc/meminfo`); others who work on this machine disturb it.
-fn held(site: &Site) -> Result<i64> {
+/// Returns what the daemon and netd hold for themselves, in KiB, without what the kernel holds for them.
+fn held_by_processes(site: &Site) -> Result<u64> {
     let mut pids = vec![site.pid()?];
     for process in residue::processes(site.place())? {
         let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
@@ -267,26 +277,5 @@ fn held(site: &Site) -> Result<i64> {
             pids.push(u32::try_from(process.pid)?);
         }
     }
-    let mut sum: u64 = 0;
-    for pid in pids {
-        sum += memory::of(pid)?.private;
-    }
-    let info = std::fs::read_to_string("/proc/meminfo")?;
-    for line in info.lines() {
-        let kept = [
-            "SUnreclaim:",
-            "VmallocUsed:",
-            "Percpu:",
-            "KernelStack:",
-            "PageTables:",
-        ];
-        let Some((name, rest)) = line.split_once(char::is_whitespace) else {
-            continue;
-        };
-        if kept.contains(&name) {
-            let number = rest.split_whitespace().next().context("meminfo")?;
-            sum += number.parse::<u64>()?;
-        }
-    }
-    Ok(i64::try_from(sum)?)
+    pids.into_iter().map(|pid| Ok(memory::of(pid)?.private)).sum()
 }
