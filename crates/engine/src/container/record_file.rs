@@ -108,6 +108,7 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             stopped: false,
             endpoints: Vec::new(),
             publications: Vec::new(),
+            is_answered: false,
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

@@ -18,7 +18,7 @@ use super::kernel::publishing;
 use super::names;
 use crate::Engine;
 use crate::config::Protocol;
-use crate::container::Container;
+use crate::container::{Container, View};
 
 /// The connection, while there is one.
 #[derive(Debug, Default)]
@@ -46,8 +46,7 @@ pub(crate) fn socket(engine: &Engine) -> PathBuf {
 /// needs neither costs nothing.
 pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), NetworkError> {
     let view = container.view();
-    let asks = names::are_needed(engine, container, &view.endpoints);
-    if !asks && view.publications.is_empty() {
+    if !view.is_answered && view.publications.is_empty() {
         return Ok(());
     }
     let name = view
@@ -60,7 +59,7 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     let client = client(engine).await?;
     // One packet: each change of processes is a tenth of a millisecond of somebody's start.
     let mut steps = Vec::new();
-    if asks {
+    if view.is_answered {
         let known = names::container(engine, container, &view.endpoints);
         steps.push(Request::SetContainer(known));
     }
@@ -109,7 +108,7 @@ pub(crate) fn leave(
     endpoints: Vec<Endpoint>,
     publishes: bool,
 ) {
-    if !publishes && !names::are_needed(engine, container, &endpoints) {
+    if !publishes && !container.view().is_answered {
         return;
     }
     let queue = engine.netd.leaving.get_or_init(|| {
@@ -159,7 +158,7 @@ async fn change(
 ) -> Result<(), NetworkError> {
     let view = container.view();
     let failed = |error: CallError| NetworkError::step("tell netd about", "a container", error);
-    if gone.is_empty() && !names::are_needed(engine, container, &view.endpoints) {
+    if gone.is_empty() && !view.is_answered {
         return Ok(());
     }
     let client = client(engine).await?;
@@ -181,7 +180,7 @@ pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
 /// was. What fails is told to the log: the container is where it was asked to be.
-pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &[Endpoint]) {
+pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &View) {
     let view = container.view();
     if !view.status.is_running() {
         return;
@@ -191,6 +190,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     };
     let is_there = |endpoint: &&Endpoint| view.endpoints.iter().any(|now| now.id == endpoint.id);
     let gone: Vec<Endpoint> = before
+        .endpoints
         .iter()
         .filter(|endpoint| !is_there(endpoint))
         .cloned()
@@ -198,8 +198,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     if let Err(error) = change(engine, container, &gone).await {
         return warn(&error);
     }
-    if !names::are_needed(engine, container, before) && names::are_needed(engine, container, &view.endpoints)
-    {
+    if !before.is_answered && view.is_answered {
         match client(engine).await {
             Ok(client) => attach(&client, container).await,
             Err(error) => warn(&error),
@@ -254,8 +253,7 @@ fn needing(engine: &Engine) -> Vec<Arc<Container>> {
     let all = engine.registry.all().into_iter();
     all.filter(|container| {
         let view = container.view();
-        view.status.is_running()
-            && (!view.publications.is_empty() || names::are_needed(engine, container, &view.endpoints))
+        view.status.is_running() && (!view.publications.is_empty() || view.is_answered)
     })
     .collect()
 }
