@@ -331,6 +331,14 @@ impl Client {
         self.done(Request::Proxy(proxy)).await
     }
 
+    /// Asks for several things in one packet, and stops at the first that cannot be done.
+    pub async fn steps(&self, steps: Vec<Request>) -> Result<(), CallError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.done(Request::Steps(steps)).await
+    }
+
     /// Hands the resolver's sockets of a container over, as a shim does: for a netd that was started anew.
     pub async fn hand_over(
         &self,

@@ -37,6 +37,10 @@ pub(crate) struct Kernel {
     /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
     /// `None`: nobody has looked.
     pub(super) closed: Option<(bool, bool)>,
+    /// The packet filter's generation when it was compared last.
+    generation: Option<u32>,
+    /// Transactions of this daemon since then.
+    transactions: u32,
 }
 
 impl Kernel {
@@ -50,6 +54,8 @@ impl Kernel {
             is_in_place: false,
             extensions: BTreeMap::new(),
             closed: None,
+            generation: None,
+            transactions: 0,
         }
     }
 
@@ -216,7 +222,7 @@ impl Kernel {
         self.extensions = extension::in_use(table);
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
-        self.filter()?.request(&messages)?;
+        self.transact(&messages)?;
         self.is_in_place = true;
         Ok(())
     }
@@ -230,7 +236,7 @@ impl Kernel {
     pub(crate) fn clear(&mut self) -> Result<(), NetlinkError> {
         let messages = self.firewall.remove();
         self.is_in_place = false;
-        self.filter()?.request(&messages)
+        self.transact(&messages)
     }
 
     /// Returns the number of the socket that changes the packet filter.
@@ -241,6 +247,21 @@ impl Kernel {
     /// Returns the socket for links, addresses and routes.
     pub(crate) fn route(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.route, Family::Route)
+    }
+
+    /// Returns whether anybody else may have changed the packet filter since this was asked last. The kernel numbers all
+    /// transactions; when there were no more of them than this daemon's own, nobody has.
+    pub(crate) fn is_others_too(&mut self) -> bool {
+        let own = std::mem::take(&mut self.transactions);
+        let now = self.filter().and_then(Socket::generation).ok();
+        let before = std::mem::replace(&mut self.generation, now);
+        !matches!((before, now), (Some(before), Some(now)) if now.wrapping_sub(before) == own)
+    }
+
+    fn transact(&mut self, messages: &[Message]) -> Result<(), NetlinkError> {
+        self.filter()?.request(messages)?;
+        self.transactions = self.transactions.wrapping_add(1);
+        Ok(())
     }
 
     /// Returns the socket for the packet filter.
@@ -267,7 +288,7 @@ impl Kernel {
         if messages.is_empty() {
             return Ok(());
         }
-        match self.filter()?.request(&messages) {
+        match self.transact(&messages) {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = %base::error::chain(&error), "the packet filter is not as it was left and is made again");
