@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::table::Table;
 
+pub mod archive;
 pub mod dns;
 pub mod exec;
 pub mod many;
@@ -47,6 +48,7 @@ pub const ROWS: &[(&str, Row)] = &[
     ("size", size::measure),
     ("registry", registry::measure),
     ("pull", pull::measure),
+    ("archive", archive::measure),
     ("push", push::measure),
     ("dns", dns::measure),
 ];
