@@ -224,6 +224,7 @@ impl Engine {
         files::make_directory(&config.data_root, 0o700).map_err(part("the data root"))?;
         files::make_directory(&config.exec_root, 0o711).map_err(part("the exec root"))?;
         files::make_directory(&layout.containers(), 0o700).map_err(part("the containers' directory"))?;
+        files::make_directory(&layout.networks(), 0o700).map_err(part("the networks' directory"))?;
         files::make_directory(&layout.shims(), 0o700).map_err(part("the shims' directory"))?;
         files::make_directory(&layout.runs(), 0o700).map_err(part("the run directory"))?;
         let lock = lock_data_root(&layout, &config)?;
@@ -265,7 +266,8 @@ impl Engine {
         for damage in damaged {
             tracing::warn!(volume = %damage.key, problem = %damage.problem, "a damaged volume was left out");
         }
-        let networks = crate::network::open(&store, &config.network).map_err(part("the networks"))?;
+        let networks =
+            crate::network::open(&store, &layout, &config.network).map_err(part("the networks"))?;
         let profile = config
             .seccomp_profile
             .as_deref()

@@ -42,6 +42,15 @@ impl Layout {
         self.data.join("containers")
     }
 
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
+
+    /// Returns the file of one network's record.
+    pub(crate) fn network(&self, id: &str) -> PathBuf {
+        self.networks().join(format!("{id}.json"))
+    }
+
     /// Returns the directory of one container.
     pub(crate) fn container(&self, id: &ContainerId) -> PathBuf {
         self.containers().join(id.as_str())

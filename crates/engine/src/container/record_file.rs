@@ -13,7 +13,7 @@ use base::id::ContainerId;
 use db::ContainerRow;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Container, StateRecord};
+use super::record::{Container, Record, StateRecord};
 use super::view::{Exit, Status};
 use crate::files::Layout;
 
@@ -48,16 +48,15 @@ pub(crate) fn write(layout: &Layout, row: &ContainerRow) {
     }
 }
 
-/// Writes the file again after a change.
-pub(crate) fn update(layout: &Layout, container: &Container) {
-    let record = container.record();
+/// Writes the file again when a container becomes what `record` says.
+pub(crate) fn update(layout: &Layout, container: &Container, record: &Record) {
     write(
         layout,
         &ContainerRow {
             id: container.id.to_string(),
             name: container.view().name.clone(),
             slot: record.user_base.map(crate::registry::slot_of),
-            config: crate::daemon::encode(&*record),
+            config: crate::daemon::encode(record),
             state: String::new(),
         },
     );
