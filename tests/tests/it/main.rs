@@ -25,6 +25,7 @@ mod restart;
 // What must never happen.
 mod confinement;
 mod faults;
+mod full_disk;
 mod hostile_clients;
 mod hostile_images;
 mod integrity;
