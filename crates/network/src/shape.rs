@@ -10,6 +10,7 @@ use base::error::{Kind, Kinded};
 use netlink::route::{LinkChange, LinkKind, NewLink, Target, add_link, change_link, remove_link};
 use netlink::shape::{TokenBucket, redirect_incoming, remove_queue, remove_redirection, shape};
 use netlink::{NetlinkError, Socket};
+pub use oci::endpoint::Rates;
 
 /// The longest name of a port that has room for the letter before it, in bytes.
 const LONGEST: usize = 14;
@@ -19,15 +20,6 @@ const BURST: (u64, u64) = (16 << 10, 8 << 20);
 const BURSTS: u64 = 50;
 /// How long a packet may be held back, as a part of a second.
 const DELAY: u64 = 20;
-
-/// Bytes in a second; `None` is as much as there is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// What the container may receive.
-    pub received: Option<u64>,
-    /// What it may send.
-    pub sent: Option<u64>,
-}
 
 /// Why a port could not be shaped.
 #[derive(Debug, thiserror::Error)]

@@ -96,6 +96,7 @@ fn settings(attach: Attach, address: Ipv4Addr) -> Settings {
         gateways: Vec::new(),
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     }
 }
 
@@ -141,7 +142,7 @@ fn a_macvlan_in_each_of_its_modes() {
 fn a_hardware_address_is_waited_for_until_the_run_before_is_gone() {
     let (machine, outside) = machine();
     let mut settings = settings(macvlan("bridge"), ONE);
-    settings.mac = Some(MacAddress([2, 0x42, 198, 51, 100, 2]));
+    settings.mac = Some([2, 0x42, 198, 51, 100, 2]);
     let (first, second) = (Host::new(), Host::new());
     join(&machine, &first, &settings).unwrap();
     let ending = std::thread::spawn(move || {
@@ -231,7 +232,7 @@ fn a_link_of_the_host_is_lent_and_given_back_as_it_was() {
         link: "wire".to_owned(),
     };
     let mut settings = settings(lent_link, ONE);
-    settings.mac = Some(MacAddress([2, 1, 1, 1, 1, 1]));
+    settings.mac = Some([2, 1, 1, 1, 1, 1]);
     settings.mtu = Some(1300);
     // Once with a failure: the route cannot be.
     settings.routes.push(endpoint::Route {
@@ -261,7 +262,7 @@ fn a_link_of_the_host_is_lent_and_given_back_as_it_was() {
     });
     assert_eq!(lent.link(), "wire");
     let inside = one.route().link(Target::Name("eth0")).unwrap();
-    assert_eq!((inside.mtu, inside.mac), (1300, settings.mac));
+    assert_eq!((inside.mtu, inside.mac), (1300, settings.mac.map(MacAddress)));
     assert!(one.reaches(&outside, OUTSIDE, LONG));
     for _ in 0..2 {
         machine.inside(|| endpoint::give_back(&mut socket, &lent).unwrap());

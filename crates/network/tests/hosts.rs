@@ -178,12 +178,13 @@ impl World {
         let settings = endpoint::Settings {
             attach: cable(bridge, &format!("veth{b}-{d}"), talking),
             interface: "eth0".to_owned(),
-            mac: Some(mac),
+            mac: Some(mac.0),
             mtu: None,
             addresses: vec![(address.into(), 24)],
             gateways: vec![Ipv4Addr::new(a, b, c, 1).into()],
             routes: Vec::new(),
             sysctls: Default::default(),
+            rates: Default::default(),
         };
         let facts = EndpointFacts {
             bridge: bridge.to_owned(),
@@ -453,12 +454,13 @@ fn containers_that_may_not_talk_are_kept_apart_on_the_bridge() {
     let settings = endpoint::Settings {
         attach: cable("br-b", "veth60-3", false),
         interface: "eth0".to_owned(),
-        mac: Some(address::mac_address([9; 6])),
+        mac: Some(address::mac_address([9; 6]).0),
         mtu: Some(1400),
         addresses: vec![(silent.into(), 24)],
         gateways: vec![Ipv4Addr::new(10, 60, 0, 1).into()],
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     };
     let facts = EndpointFacts {
         bridge: "br-b".to_owned(),
@@ -482,12 +484,13 @@ fn a_join_that_fails_leaves_nothing() {
     let mut settings = endpoint::Settings {
         attach: cable("br-a", "veth-new", true),
         interface: "eth0".to_owned(),
-        mac: Some(address::mac_address([8; 6])),
+        mac: Some(address::mac_address([8; 6]).0),
         mtu: None,
         addresses: Vec::new(),
         gateways: Vec::new(),
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     };
     // The name is taken inside; then a route that cannot be.
     let error = endpoint::join(&mut machine, world.one.0.as_fd(), &settings).unwrap_err();
@@ -584,6 +587,7 @@ fn a_bridge_without_a_port_left_says_so() {
         gateways: Vec::new(),
         routes: Vec::new(),
         sysctls: Default::default(),
+        rates: Default::default(),
     };
     let full = (0..1030).find_map(|number| {
         endpoint::join(&mut machine, world.one.0.as_fd(), &settings(number))

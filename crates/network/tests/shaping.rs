@@ -72,6 +72,7 @@ impl World {
             gateways: Vec::new(),
             routes: Vec::new(),
             sysctls: Default::default(),
+            rates: Default::default(),
         };
         endpoint::join(&mut self.socket, self.container.as_fd(), &settings).unwrap();
     }

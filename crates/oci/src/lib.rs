@@ -1,10 +1,11 @@
 //! The documents of the Open Container Initiative as plain data: digests, references, image and runtime documents,
-//! platforms, and Berth's one addition, the recipe of a root file system.
+//! platforms, and Berth's two additions, the recipes of a root file system and of an endpoint.
 //!
 //! Pure: nothing here opens a file or makes a system call. Raw bytes of manifests are kept by `image`; a document
 //! is never written back from its parsed form.
 
 pub mod digest;
+pub mod endpoint;
 pub mod image;
 pub mod media_type;
 pub mod platform;

@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 use base::error::chain;
 use netd_api::handover::{self, HandoverError, Sockets};
 use netlink::Socket;
-use netlink::route::MacAddress;
-use network::endpoint::{self, EndpointError, Lent, Restored, Route, Settings};
-use network::shape::{self, Rates};
+use network::endpoint::{self, Attach, EndpointError, Lent, Restored, Settings};
+use network::shape;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
 use rustix::io::Errno;
-use shim_api::task::{Attach, Sandbox, SandboxEndpoint};
+use shim_api::task::Sandbox;
 use sys::netlink::Family;
 
 /// How long the name server may take to let go of the sockets of an earlier run.
@@ -78,41 +77,36 @@ impl<'a> Networks<'a> {
         &self,
         host: &mut Socket,
         namespace: BorrowedFd<'_>,
-        endpoint: &SandboxEndpoint,
+        settings: &Settings,
     ) -> Result<(), CreateError> {
-        self.plug_into(host, namespace, endpoint)
+        self.plug_into(host, namespace, settings)
             .map_err(|error| failed(error.errno(), &error))?;
-        if endpoint.rates.is_unlimited() {
+        if settings.rates.is_unlimited() {
             return Ok(());
         }
-        let Attach::Bridge { port, .. } = &endpoint.attach else {
+        let Attach::Bridge { port, .. } = &settings.attach else {
             let message = "limits of what is received and sent need a bridge";
             return Err(CreateError::new(Step::Network, libc::ENOTSUP, message));
         };
         self.borrowed.borrow_mut().shaped.push(port.clone());
-        let rates = Rates {
-            received: endpoint.rates.received,
-            sent: endpoint.rates.sent,
-        };
-        shape::limit(host, port, rates).map_err(|error| failed(None, &error))
+        shape::limit(host, port, settings.rates).map_err(|error| failed(None, &error))
     }
 
     fn plug_into(
         &self,
         host: &mut Socket,
         namespace: BorrowedFd<'_>,
-        endpoint: &SandboxEndpoint,
+        settings: &Settings,
     ) -> Result<(), EndpointError> {
-        let settings = settings(endpoint);
         let lent = if self.is_kept {
-            match endpoint::restore(host, namespace, &settings)? {
+            match endpoint::restore(host, namespace, settings)? {
                 Restored::WasThere => return Ok(()),
                 Restored::Joined(lent) => lent,
             }
         } else {
-            endpoint::join(host, namespace, &settings)?
+            endpoint::join(host, namespace, settings)?
         };
-        if let Attach::Bridge { port, .. } = &endpoint.attach {
+        if let Attach::Bridge { port, .. } = &settings.attach {
             self.made.borrow_mut().push(port.clone());
         }
         self.borrowed.borrow_mut().lent.extend(lent);
@@ -148,8 +142,8 @@ impl Plug for Networks<'_> {
     fn plug(&self, namespace: BorrowedFd<'_>, process: BorrowedFd<'_>) -> Result<(), CreateError> {
         if !self.sandbox.endpoints.is_empty() {
             let mut host = Socket::open(Family::Route).map_err(|error| failed(error.errno(), &error))?;
-            for endpoint in &self.sandbox.endpoints {
-                self.join(&mut host, namespace, endpoint)?;
+            for settings in &self.sandbox.endpoints {
+                self.join(&mut host, namespace, settings)?;
             }
         }
         let Some(server) = &self.sandbox.resolver else {
@@ -193,37 +187,4 @@ fn errno_of(error: &HandoverError) -> Option<Errno> {
 fn failed(errno: Option<Errno>, error: &dyn std::error::Error) -> CreateError {
     let errno = errno.map_or(0, Errno::raw_os_error);
     CreateError::new(Step::Network, errno, chain(error).to_string())
-}
-
-fn settings(endpoint: &SandboxEndpoint) -> Settings {
-    Settings {
-        attach: match endpoint.attach.clone() {
-            Attach::Bridge {
-                bridge,
-                port,
-                talking,
-            } => endpoint::Attach::Bridge {
-                bridge,
-                port,
-                talking,
-            },
-            Attach::Macvlan { parent, mode } => endpoint::Attach::Macvlan { parent, mode },
-            Attach::Ipvlan { parent, mode, flag } => endpoint::Attach::Ipvlan { parent, mode, flag },
-            Attach::Phys { link } => endpoint::Attach::Phys { link },
-        },
-        interface: endpoint.interface.clone(),
-        mac: endpoint.mac.map(MacAddress),
-        mtu: endpoint.mtu,
-        addresses: endpoint.addresses.clone(),
-        gateways: endpoint.gateways.clone(),
-        routes: endpoint
-            .routes
-            .iter()
-            .map(|route| Route {
-                destination: route.destination,
-                gateway: route.gateway,
-            })
-            .collect(),
-        sysctls: endpoint.sysctls.clone(),
-    }
 }

@@ -84,10 +84,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         if !self.unmount() {
-            drop(rustix::mount::unmount(
-                &self.mount,
-                rustix::mount::UnmountFlags::DETACH,
-            ));
+            rustix::mount::unmount(&self.mount, rustix::mount::UnmountFlags::DETACH).ok();
         }
     }
 }

@@ -93,6 +93,11 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             continue;
         };
         let ran_in_this_boot = layout.task(&id).exists();
+        let (endpoints, publications) = if ran_in_this_boot {
+            crate::network::record_file::places(&layout.task(&id))
+        } else {
+            Default::default()
+        };
         let has_ended = layout.exit_record(&id, false).exists();
         let state = StateRecord {
             status: if ran_in_this_boot || has_ended {
@@ -105,8 +110,8 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             exit: Exit::default(),
             restart_count: 0,
             stopped: false,
-            endpoints: Vec::new(),
-            publications: Vec::new(),
+            endpoints,
+            publications,
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

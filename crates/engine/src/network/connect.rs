@@ -6,20 +6,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use base::error::chain;
-use netlink::route::{MacAddress, Route, add_route, remove_route};
-use network::endpoint::{self, Settings};
+use netlink::route::{Route, add_route, remove_route};
+use network::endpoint;
 use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
+use super::ask::{check_asked, check_endpoint};
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::{
-    attach_endpoints, check_asked, check_endpoint, choose_default, names_of, sandbox_endpoint, take_place,
-};
+use super::join::{attach_endpoints, choose_default, names_of, recipe, take_place};
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
-use crate::config::{EndpointRequest, HostConfig};
+use crate::config::EndpointRequest;
 use crate::container::{Actor, Command, Container, Record, ask, record_file};
 use crate::failpoint;
 
@@ -138,7 +137,7 @@ pub(crate) fn plug(
         return Err(error);
     }
     if runs
-        && !super::join::rates(&container.record().host).is_unlimited()
+        && !super::ask::rates(&container.record().host).is_unlimited()
         && let Err(error) = super::shaping::apply(&engine, &container.view())
     {
         tracing::warn!(container = %container.id, error = %chain(&error), "a network that was joined is not limited");
@@ -179,7 +178,7 @@ fn bring_about(
         let mut kernel = engine.networks.kernel();
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
         // Its own thread: joining enters the container's namespace for a moment.
-        let settings = cable(endpoint, &view.host);
+        let settings = recipe(endpoint, &view.host);
         let joined = std::thread::scope(|scope| {
             let work = || endpoint::join(socket, namespace.as_fd(), &settings);
             scope.spawn(work).join()
@@ -335,8 +334,8 @@ fn with_endpoint(
 ) -> Record {
     let mut after = record.clone();
     let mut host = (*record.host).clone();
-    let key = super::join::key_of(engine, record, network).unwrap_or_else(|| network.name.clone());
-    if super::join::is_of_mode(engine, record, network) {
+    let key = super::ask::key_of(engine, record, network).unwrap_or_else(|| network.name.clone());
+    if super::ask::is_of_mode(engine, record, network) {
         after.left_network = false;
     }
     host.endpoints.insert(key, request);
@@ -346,7 +345,7 @@ fn with_endpoint(
 
 /// Returns the priorities of endpoints, as they were asked for.
 pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint]) -> Vec<i64> {
-    let asked = super::join::wanted(engine, record);
+    let asked = super::ask::wanted(engine, record);
     let of = |endpoint: &Endpoint| {
         let fits = |name: &str| name == endpoint.network_name || endpoint.network.starts_with(name);
         asked
@@ -355,41 +354,4 @@ pub(crate) fn priorities(engine: &Engine, record: &Record, endpoints: &[Endpoint
             .map_or(0, |asked| asked.request.gw_priority)
     };
     endpoints.iter().map(of).collect()
-}
-
-/// Returns the cable of an endpoint.
-fn cable(endpoint: &Endpoint, host: &HostConfig) -> Settings {
-    let planned = sandbox_endpoint(endpoint, host);
-    Settings {
-        attach: match planned.attach {
-            shim_api::task::Attach::Bridge {
-                bridge,
-                port,
-                talking,
-            } => endpoint::Attach::Bridge {
-                bridge,
-                port,
-                talking,
-            },
-            shim_api::task::Attach::Macvlan { parent, mode } => endpoint::Attach::Macvlan { parent, mode },
-            shim_api::task::Attach::Ipvlan { parent, mode, flag } => {
-                endpoint::Attach::Ipvlan { parent, mode, flag }
-            }
-            shim_api::task::Attach::Phys { link } => endpoint::Attach::Phys { link },
-        },
-        interface: planned.interface,
-        mac: planned.mac.map(MacAddress),
-        mtu: planned.mtu,
-        addresses: planned.addresses,
-        gateways: planned.gateways,
-        routes: planned
-            .routes
-            .iter()
-            .map(|route| endpoint::Route {
-                destination: route.destination,
-                gateway: route.gateway,
-            })
-            .collect(),
-        sysctls: planned.sysctls,
-    }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use base::error::chain;
 use network::endpoint;
 
+use super::ask::{is_of_mode, key_of};
 use super::connect::{change_default, check_mode, find, namespace, priorities, publish, save, set_record};
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::{choose_default, is_of_mode, key_of};
+use super::join::choose_default;
 use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;

@@ -3,43 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
+pub use oci::endpoint::Attach;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Protocol;
-
-/// How an interface is connected to the world.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Attachment {
-    /// A cable to a port of a bridge.
-    Bridge {
-        /// The bridge.
-        bridge: String,
-        /// The host's end of the cable.
-        port: String,
-    },
-    /// A hardware address of its own on an interface of the host.
-    Macvlan {
-        /// The interface.
-        parent: String,
-        /// `bridge`, `private`, `vepa` or `passthru`.
-        mode: String,
-    },
-    /// Addresses of its own on an interface of the host, with that one's hardware address.
-    Ipvlan {
-        /// The interface.
-        parent: String,
-        /// `l2`, `l3` or `l3s`.
-        mode: String,
-        /// `bridge`, `private` or `vepa`.
-        flag: String,
-    },
-    /// An interface of the host itself, for as long as the container runs.
-    Phys {
-        /// The interface.
-        link: String,
-    },
-}
 
 /// A container's place in one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +18,7 @@ pub struct Endpoint {
     /// The endpoint's own id, 64 hex digits, drawn at each start.
     pub id: String,
     /// How it is connected.
-    pub attachment: Attachment,
+    pub attachment: Attach,
     /// The interface inside.
     pub interface: String,
     /// Its hardware address, six bytes in hex with colons.
@@ -71,8 +38,6 @@ pub struct Endpoint {
     pub is_default: bool,
     /// The largest packet in bytes; the kernel's default if `None`.
     pub mtu: Option<u32>,
-    /// Whether it may talk to other containers of its network.
-    pub talking: bool,
     /// The names that others on the network know it by.
     pub names: Vec<String>,
     /// `sysctl` parameters of its interface.
@@ -84,7 +49,7 @@ impl Endpoint {
     /// Returns the host's end of its cable, if it has one.
     pub fn port(&self) -> Option<&str> {
         match &self.attachment {
-            Attachment::Bridge { port, .. } => Some(port),
+            Attach::Bridge { port, .. } => Some(port),
             _ => None,
         }
     }

@@ -143,7 +143,7 @@ pub(crate) fn predefined(engine: &Engine) -> [NetworkDetails; 2] {
         let on_it = |view: &crate::container::View| {
             let mode = view.host.network_mode.as_str();
             let is_none = mode == "none"
-                || (super::join::mode_of(engine, view) == "none" && matches!(mode, "" | "default"));
+                || (super::ask::mode_of(engine, view) == "none" && matches!(mode, "" | "default"));
             view.status.has_process() && if name == "none" { is_none } else { mode == "host" }
         };
         let all = engine.registry.all();

@@ -10,7 +10,7 @@ use network::bridge;
 use network::firewall::{self, EndpointFacts, Firewall, NetworkFacts, State};
 use sys::netlink::Family;
 
-use super::endpoint::{Attachment, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint, Publication};
 use super::error::NetworkError;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
@@ -288,7 +288,7 @@ fn gateways(record: &NetworkRecord) -> Vec<(IpAddr, u8)> {
 }
 
 fn endpoint_facts(endpoint: &Endpoint) -> Option<EndpointFacts> {
-    let Attachment::Bridge { bridge, port } = &endpoint.attachment else {
+    let Attach::Bridge { bridge, port, .. } = &endpoint.attachment else {
         return None;
     };
     Some(EndpointFacts {

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::ask::wanted;
 use super::error::NetworkError;
-use super::join::wanted;
 use crate::Engine;
 use crate::container::{Container, LookupError, View};
 

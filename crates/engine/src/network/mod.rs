@@ -3,6 +3,7 @@
 //! ```text
 //! record   what a network is; in the store, and once more in a file, written before anything of it is made
 //! table    all networks in memory: which addresses and which ports of the host are whose
+//! ask      what a container asks for, and whether that can be given at all
 //! join     a start: addresses, names and ports for one container; leave: the same backwards, safe when nothing was taken
 //! kernel   bridges and the packet filter, made when they are first needed
 //! ```
@@ -11,6 +12,7 @@
 //! that the next daemon knows what a crash has left. The cables themselves are made by the shim, from the task document,
 //! and die with the container's network namespace.
 
+mod ask;
 mod audit;
 mod connect;
 mod create;
@@ -28,6 +30,7 @@ mod open;
 mod options;
 mod ports;
 mod prune;
+mod publish;
 mod record;
 pub(crate) mod record_file;
 mod remove;
@@ -37,22 +40,23 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use ask::{Asked, asked, mode_of};
 pub use audit::{Exposure, audit};
 pub use connect::{ConnectRequest, connect};
 pub use create::{CreateRequest, Created, IpamRequest, create};
 pub use disconnect::disconnect;
-pub use endpoint::{Attachment, Endpoint, Publication};
+pub use endpoint::{Attach, Endpoint, Publication};
 pub use error::NetworkError;
 pub use inspect::{ConnectedContainer, NetworkDetails, inspect};
-pub use join::{Asked, asked, mode_of};
 pub use list::list;
 pub use prune::prune;
 pub use record::Subnet;
 pub use remove::remove;
 
+pub(crate) use ask::{check, mode};
 pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
-pub(crate) use join::{allocate, attach, check, leave, mode, place, sandbox};
+pub(crate) use join::{allocate, attach, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;

@@ -40,7 +40,7 @@ pub async fn prune(
     let work = move || {
         let mut removed = Vec::new();
         for record in candidates {
-            if super::join::is_named(&worker, &record) {
+            if super::ask::is_named(&worker, &record) {
                 continue;
             }
             match take_away(&worker, &record) {

@@ -5,6 +5,7 @@
 //! the next daemon.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use base::error::chain;
 use base::file::{Durability, read_optional, write_atomic};
@@ -12,7 +13,9 @@ use base::id::NetworkId;
 use db::NetworkRow;
 use serde::{Deserialize, Serialize};
 
+use super::endpoint::{Endpoint, Publication};
 use super::record::NetworkRecord;
+use crate::container::Container;
 use crate::daemon::encode;
 use crate::files::{self, Layout};
 
@@ -44,6 +47,34 @@ pub(crate) fn remove(layout: &Layout, record: &NetworkRecord) {
     if let Err(error) = files::remove_file(&layout.network(&record.id)) {
         tracing::warn!(network = record.name, error = %chain(&error), "a network's record stays in its file");
     }
+}
+
+/// What a running container has of its networks, as its state has it in the store.
+#[derive(Serialize, Deserialize)]
+struct Notes<'a> {
+    endpoints: Cow<'a, [Endpoint]>,
+    publications: Cow<'a, [Publication]>,
+}
+
+/// Returns what is to be found again of a container's networks while it runs: it travels in its task document, which is
+/// written at each start anyway.
+pub(crate) fn notes(container: &Container) -> String {
+    let view = container.view();
+    encode(&Notes {
+        endpoints: Cow::Borrowed(&view.endpoints),
+        publications: Cow::Borrowed(&view.publications),
+    })
+}
+
+/// Returns the places and ports of a container whose task document is there; none if it is on no network.
+pub(crate) fn places(task: &Path) -> (Vec<Endpoint>, Vec<Publication>) {
+    let read = || {
+        let text = read_optional(task, MAX).ok()??;
+        let task: shim_api::task::Task = serde_json::from_slice(&text).ok()?;
+        let notes: Notes<'_> = serde_json::from_str(&task.network?.notes).ok()?;
+        Some((notes.endpoints.into_owned(), notes.publications.into_owned()))
+    };
+    read().unwrap_or_default()
 }
 
 /// Returns the network of an id as its file has it, as a row for the store.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use base::error::chain;
 use network::shape;
 
+use super::ask::rates;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::join::rates;
 use super::kernel::Kernel;
 use crate::Engine;
 use crate::container::View;
@@ -27,11 +27,7 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
         };
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
         // Without rates too: the port is here, and what leads away from it must go.
-        let rates = shape::Rates {
-            received: wanted.received,
-            sent: wanted.sent,
-        };
-        shape::limit(socket, port, rates).map_err(|error| failed(Box::new(error)))?;
+        shape::limit(socket, port, wanted).map_err(|error| failed(Box::new(error)))?;
     }
     Ok(())
 }

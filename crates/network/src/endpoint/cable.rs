@@ -1,7 +1,8 @@
 //! A cable to a bridge.
 
 use netlink::route::{
-    BridgePort, LinkChange, LinkKind, NewLink, Target, add_link, change_bridge_port, change_link, remove_link,
+    BridgePort, LinkChange, LinkKind, MacAddress, NewLink, Target, add_link, change_bridge_port, change_link,
+    remove_link,
 };
 use netlink::{Message, NetlinkError, Socket};
 use rustix::io::Errno;
@@ -102,7 +103,7 @@ fn cable(inside: &Inside<'_>, port: &str, bridge: u32) -> Message {
         name: &settings.interface,
         kind: LinkKind::Ifb,
         settings: LinkChange {
-            mac: settings.mac,
+            mac: settings.mac.map(MacAddress),
             mtu: settings.mtu,
             namespace: Some(inside.namespace),
             ..LinkChange::default()

@@ -66,7 +66,7 @@ pub(super) fn join(host: &mut Socket, inside: &Inside<'_>, link: &str) -> Result
     };
     let quiet = LinkChange {
         up: Some(false),
-        mac: settings.mac,
+        mac: settings.mac.map(MacAddress),
         mtu: settings.mtu,
         ..LinkChange::default()
     };

@@ -13,85 +13,18 @@ mod lent;
 mod parameter;
 mod shared;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use base::error::{Kind, Kinded};
-use netlink::route::{LinkChange, MacAddress, Target, remove_link};
+use netlink::route::{LinkChange, Target, remove_link};
 use netlink::{NetlinkError, Socket};
 use rustix::io::Errno;
 use sys::netlink::Family;
 
 pub use lent::{Lent, give_back};
+pub use oci::endpoint::{Attach, Route, Settings};
 use parameter::Parameter;
-
-/// An endpoint to be.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// By what the container is plugged in.
-    pub attach: Attach,
-    /// The container's end: 1 to 15 bytes.
-    pub interface: String,
-    /// Its hardware address; the kernel's choice if `None`.
-    pub mac: Option<MacAddress>,
-    /// The largest packet in bytes; the kernel's default if `None`.
-    pub mtu: Option<u32>,
-    /// Its addresses, with the lengths of their networks' prefixes. Without one of IPv6 there is no IPv6 on it.
-    pub addresses: Vec<(IpAddr, u8)>,
-    /// The gateways of everything that is not on a network of the container. One outside of the addresses' networks is
-    /// looked for on the link.
-    pub gateways: Vec<IpAddr>,
-    /// More routes.
-    pub routes: Vec<Route>,
-    /// Parameters of the interface, `net.ipv4.conf.IFNAME.forwarding` and the like, with their values.
-    pub sysctls: BTreeMap<String, String>,
-}
-
-/// By what a container is plugged into a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attach {
-    /// A cable to a bridge.
-    Bridge {
-        /// The bridge.
-        bridge: String,
-        /// The host's end of the cable: 1 to 15 bytes.
-        port: String,
-        /// Whether it may talk to other containers of its network.
-        talking: bool,
-    },
-    /// More hardware addresses on a link of the host.
-    Macvlan {
-        /// The link.
-        parent: String,
-        /// `bridge`, `private`, `vepa` or `passthru`.
-        mode: String,
-    },
-    /// More protocol addresses on a link of the host, with its hardware address.
-    Ipvlan {
-        /// The link.
-        parent: String,
-        /// `l2`, `l3` or `l3s`.
-        mode: String,
-        /// `bridge`, `private` or `vepa`.
-        flag: String,
-    },
-    /// A link of the host, which has it no more as long as the container runs.
-    Phys {
-        /// The link.
-        link: String,
-    },
-}
-
-/// A route of a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The network, and the length of its prefix.
-    pub destination: (IpAddr, u8),
-    /// The next host on the way; `None` when the network is on the link itself.
-    pub gateway: Option<IpAddr>,
-}
 
 /// Why a container could not be plugged in or out.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use netlink::route::{
-    IpvlanIsolation, IpvlanMode, LinkChange, LinkKind, MacvlanMode, NewLink, Target, add_link,
+    IpvlanIsolation, IpvlanMode, LinkChange, LinkKind, MacAddress, MacvlanMode, NewLink, Target, add_link,
 };
 use netlink::{NetlinkError, Socket};
 use rustix::io::Errno;
@@ -35,7 +35,7 @@ pub(super) fn join(host: &mut Socket, inside: &Inside<'_>) -> Result<(), Endpoin
         name: &settings.interface,
         kind: kind(&settings.attach, index)?,
         settings: LinkChange {
-            mac: settings.mac,
+            mac: settings.mac.map(MacAddress),
             mtu: settings.mtu,
             namespace: Some(inside.namespace),
             ..LinkChange::default()

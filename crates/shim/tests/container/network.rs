@@ -9,6 +9,7 @@ use std::time::Duration;
 use netlink::Socket;
 use netlink::route::{Link, MacAddress, Target};
 use network::bridge;
+use oci::endpoint::{Attach, Settings};
 use oci_spec::runtime::{
     Capability, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
 };
@@ -16,7 +17,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shim_api::client::ShimConnection;
 use shim_api::message::Event;
-use shim_api::task::{Attach, KeptNamespaces, RestartPolicy, Sandbox, SandboxEndpoint, Task};
+use shim_api::task::{KeptNamespaces, RestartPolicy, Sandbox, Task};
 use sys::clone::CloneFlags;
 use sys::netlink::Family;
 
@@ -44,8 +45,8 @@ fn routes() -> Socket {
     Socket::open(Family::Route).unwrap()
 }
 
-fn endpoint() -> SandboxEndpoint {
-    SandboxEndpoint {
+fn endpoint() -> Settings {
+    Settings {
         attach: Attach::Bridge {
             bridge: BRIDGE.to_owned(),
             port: PORT.to_owned(),
@@ -78,6 +79,7 @@ fn plugged(host: &Host, script: &str) -> Box<Task> {
     task.network = Some(Sandbox {
         endpoints: vec![endpoint()],
         resolver: None,
+        notes: String::new(),
     });
     task
 }
