@@ -170,6 +170,68 @@ fn f_20_damage_is_named_and_mended() -> Result<()> {
     daemon.finish()
 }
 
+/// F-20: what is recorded beside an unpacked layer damaged in every way: the layer is named, everything else goes on, and it is
+/// mended, by whoever unpacks it again or by a repair.
+#[test]
+fn f_20_damaged_facts_of_a_layer() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "steady",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ])?;
+    let layers = daemon.place().data_root().join("layers/overlay/layers");
+    let facts = files(&layers)?
+        .into_iter()
+        .find(|path| path.ends_with("facts.json"))
+        .context("the layer's facts")?;
+    let sound = std::fs::read_to_string(&facts)?;
+    let zeros = "0".repeat(64);
+    let id = sound
+        .split("sha256:")
+        .nth(1)
+        .and_then(|text| text.get(..64))
+        .context("a digest")?;
+    for (kind, content) in [
+        ("empty", Some(String::new())),
+        ("zeros", Some("\0".repeat(sound.len()))),
+        ("cut", Some(sound[..sound.len() / 2].to_owned())),
+        ("another document", Some("{}".to_owned())),
+        ("another digest", Some(sound.replace(id, &zeros))),
+        ("missing", None),
+    ] {
+        for restart in [false, true] {
+            match &content {
+                Some(content) => replace(&facts, content)?,
+                None => std::fs::remove_file(&facts)?,
+            }
+            if restart {
+                daemon.crash()?;
+            }
+            daemon
+                .ok(&["exec", "steady", "true"])
+                .with_context(|| kind.to_owned())?;
+            daemon.ok(&["images"])?;
+            let mended = daemon.berth(&["system", "check", "--repair"])?;
+            assert!(
+                mended.code == 0 && mended.stdout.contains("repaired: layer sha256:"),
+                "{kind}: {mended:?}"
+            );
+            assert!(std::fs::read_to_string(&facts)?.contains(id), "{kind}");
+            daemon.berth(&["system", "check"])?.expect(0)?;
+            daemon.ok(&["run", "--rm", "--network", "none", "busybox", "true"])?;
+        }
+    }
+    daemon.ok(&["rm", "-f", "steady"])?;
+    daemon.finish()
+}
+
 /// F-20: one random file of the data root flipped, cut, deleted or swapped with another: the daemon starts and lists.
 /// `BERTH_F20_ROUNDS` for a long run.
 #[test]
