@@ -74,6 +74,16 @@ impl Kinded for StoreError {
 }
 
 impl StoreError {
+    /// Returns whether there is no room on the disk.
+    pub fn is_no_room(&self) -> bool {
+        match self {
+            Self::Open { source, .. } | Self::Statement { source, .. } => {
+                source.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether the file's content is at fault, and not the disk, the rights or a newer version.
     pub fn is_damage(&self) -> bool {
         match self {

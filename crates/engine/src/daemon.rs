@@ -179,6 +179,8 @@ pub struct Engine {
     pub(crate) host: Host,
     pub(crate) id: String,
     pub(crate) store: Arc<Store>,
+    /// Room for removals on a full disk.
+    pub(crate) reserve: crate::reserve::Reserve,
     pub(crate) storage: Arc<dyn storage::Driver>,
     pub(crate) images: Arc<image::Store>,
     /// Images that come from registries.
@@ -283,6 +285,7 @@ impl Engine {
             .await
             .map_err(part("the zygote"))?;
         let engine = Arc::new(Self {
+            reserve: crate::reserve::Reserve::new(layout.reserve()),
             kept_logs: crate::container::KeptLogs::new(layout.clone(), config.kept_logs),
             layout,
             host,
@@ -318,6 +321,8 @@ impl Engine {
         if all_images_are_known {
             crate::image::remove_left_layers(&engine);
         }
+        let worker = Arc::clone(&engine);
+        engine.defer(move || worker.reserve.fill());
         Ok(engine)
     }
 

@@ -26,6 +26,11 @@ impl Layout {
         self.data.join("state.db")
     }
 
+    /// Returns the directory of the room that is kept for removals.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.data.join("reserve")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.data.join("lock")
     }

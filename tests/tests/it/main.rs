@@ -23,6 +23,7 @@ mod limits;
 mod mounts;
 mod restart;
 // What must never happen.
+mod broken_disk;
 mod confinement;
 mod faults;
 mod full_disk;

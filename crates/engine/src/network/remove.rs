@@ -41,7 +41,10 @@ pub(crate) fn forget(engine: &Arc<Engine>, record: &NetworkRecord) {
         tracing::warn!(network = record.name, error = %chain(&error), "a bridge stays");
     }
     super::record_file::remove(&engine.layout, record);
-    if let Err(error) = engine.write(|batch| batch.remove_network(&record.id)) {
+    if let Err(error) = engine
+        .reserve
+        .with_room(|| engine.write(|batch| batch.remove_network(&record.id)))
+    {
         tracing::warn!(network = record.name, error = %chain(&error), "a record stays");
     }
     engine.networks.table().remove(&record.id);
@@ -68,7 +71,8 @@ pub(crate) fn take_away(engine: &Arc<Engine>, record: &NetworkRecord) -> Result<
     failpoint::reached("network.remove.bridge");
     super::record_file::remove(&engine.layout, record);
     engine
-        .write(|batch| batch.remove_network(&record.id))
+        .reserve
+        .with_room(|| engine.write(|batch| batch.remove_network(&record.id)))
         .map_err(|error| {
             super::record_file::write(&engine.layout, record);
             back(NetworkError::step("forget", &record.name, error))
