@@ -101,6 +101,7 @@ fn load(engine: &Engine, row: ContainerRow) -> Result<(Arc<Container>, StateReco
         container.publish(|view| {
             view.endpoints = Arc::new(state.endpoints.clone());
             view.publications = Arc::new(state.publications.clone());
+            view.is_answered = state.is_answered;
         });
     }
     engine.registry.insert(Arc::clone(&container));

@@ -20,7 +20,7 @@ use shim_api::task::{LogConfig, RestartPolicy, Task};
 use shim_api::zygote::SpawnRequest;
 use sys::clone::Cloned;
 
-use crate::shim;
+use crate::{sandbox, shim};
 
 /// How long a start may be under way, and have the CPUs to itself, before the next shim is forked ahead all the same.
 const LONGEST_START: Duration = Duration::from_millis(30);
@@ -47,7 +47,7 @@ pub fn zygote_main() -> ExitCode {
     match zygote.run() {
         Ok(Role::Zygote) => ExitCode::SUCCESS,
         Ok(Role::Shim { connection, id }) => match shim::prepare() {
-            Ok(signals) => shim::serve(signals, connection, &id, layout, None),
+            Ok(signals) => shim::serve(signals, connection, &id, layout, None, None),
             Err(_) => ExitCode::FAILURE,
         },
         Ok(Role::Spare(channel)) => wait_for_task(channel, layout),
@@ -156,12 +156,20 @@ fn wait_for_task(channel: OwnedFd, layout: Option<Layout>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     warm_up();
+    let sandbox = match sandbox::make() {
+        Ok(sandbox) => sandbox,
+        Err(socket) => {
+            // The zygote waits for the end of the channel.
+            drop((channel, signals));
+            return sandbox::hold(&socket, layout.as_ref());
+        }
+    };
     let mut decoder = Decoder::default();
     let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
     let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
     match (request, connection) {
         (Ok(Some(request)), Some(connection)) => {
-            shim::serve(signals, connection, &request.id, layout, Some(channel))
+            shim::serve(signals, connection, &request.id, layout, Some(channel), sandbox)
         }
         // The zygote has ended.
         (Ok(None), _) => ExitCode::SUCCESS,

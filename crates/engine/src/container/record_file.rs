@@ -110,8 +110,14 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             exit: Exit::default(),
             restart_count: 0,
             stopped: false,
+<<<<<<< HEAD
             endpoints,
             publications,
+=======
+            endpoints: Vec::new(),
+            publications: Vec::new(),
+            is_answered: false,
+>>>>>>> main
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

@@ -281,7 +281,11 @@ pub(crate) fn publish(engine: &Engine, container: &Container, endpoints: Vec<End
         table.adopt(container.id.as_str(), endpoint.clone());
     }
     drop(table);
-    container.publish(|view| view.endpoints = Arc::new(endpoints));
+    let is_answered = super::names::are_needed(engine, container, &endpoints);
+    container.publish(|view| {
+        view.endpoints = Arc::new(endpoints);
+        view.is_answered = is_answered;
+    });
 }
 
 /// Replaces what a container is, in memory.
@@ -309,7 +313,7 @@ pub(crate) async fn renamed(engine: &Arc<Engine>, container: &Arc<Container>, ol
     if let Err(error) = engine.write_state(container) {
         tracing::warn!(container = %container.id, error = %chain(&error), "a new name was not recorded on the networks");
     }
-    super::resolver::follow(engine, container, &before.endpoints).await;
+    super::resolver::follow(engine, container, &before).await;
 }
 
 /// Writes both what a container asks for and what it has.

@@ -69,9 +69,11 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
         table.published.insert(id.to_owned(), publications.clone());
     }
     drop(table);
+    let is_answered = names::are_needed(engine, container, &endpoints);
     container.publish(|view| {
         view.endpoints = Arc::new(endpoints);
         view.publications = Arc::new(publications);
+        view.is_answered = is_answered;
     });
     Ok(())
 }
@@ -140,6 +142,7 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
     container.publish(|view| {
         view.endpoints = Arc::default();
         view.publications = Arc::default();
+        view.is_answered = false;
     });
     for record in left {
         tell(engine, "disconnect", &record, Some(container.id.as_str()));
@@ -158,7 +161,8 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
 
 /// Returns what the shim needs to plug the container in.
 pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api::task::Sandbox> {
-    let endpoints = &container.view().endpoints;
+    let view = container.view();
+    let endpoints = &view.endpoints;
     if endpoints.is_empty() {
         return None;
     }
@@ -167,8 +171,12 @@ pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api
             .iter()
             .map(|endpoint| recipe(endpoint, &container.record().host))
             .collect(),
+<<<<<<< HEAD
         resolver: names::are_needed(engine, container, endpoints).then(|| resolver::socket(engine)),
         notes: record_file::notes(container),
+=======
+        resolver: view.is_answered.then(|| resolver::socket(engine)),
+>>>>>>> main
     })
 }
 
@@ -193,7 +201,7 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place, Net
         host_gateway: gateway
             .or_else(|| (view.host.network_mode == "host").then_some(Ipv4Addr::LOCALHOST.into())),
         links: links.iter().map(|link| (link.address, link.names())).collect(),
-        resolver: names::are_needed(engine, container, &view.endpoints),
+        resolver: view.is_answered,
         dns: Dns {
             servers: config.dns.clone(),
             options: config.dns_options.clone(),

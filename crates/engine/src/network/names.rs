@@ -10,7 +10,7 @@ use super::table::Table;
 use crate::Engine;
 use crate::container::Container;
 
-/// Returns whether Berth answers a container's questions for names: on every network but the default one, where the
+/// Decides whether Berth answers a container's questions for names: on every network but the default one, where the
 /// machine's own resolvers are asked directly, unless only the machine itself can reach those.
 pub(crate) fn are_needed(engine: &Engine, container: &Container, endpoints: &[Endpoint]) -> bool {
     if endpoints.is_empty() {

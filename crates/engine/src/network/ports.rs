@@ -30,11 +30,11 @@ impl Ports {
         &mut self,
         container: &str,
         requests: &[(PortRequest, Vec<IpAddr>)],
-        any: (u16, u16),
+        any: impl Fn() -> (u16, u16),
     ) -> Result<Vec<Publication>, Taken> {
         let mut publications: Vec<Publication> = Vec::with_capacity(requests.len());
         for (request, addresses) in requests {
-            match self.take_one(container, request, addresses, any) {
+            match self.take_one(container, request, addresses, &any) {
                 Ok(host_port) => publications.extend(addresses.iter().map(|&host_ip| Publication {
                     port: request.port,
                     count: 1,
@@ -83,9 +83,9 @@ impl Ports {
         container: &str,
         request: &PortRequest,
         addresses: &[IpAddr],
-        any: (u16, u16),
+        any: &impl Fn() -> (u16, u16),
     ) -> Result<u16, Taken> {
-        let (first, last) = request.host_ports.unwrap_or(any);
+        let (first, last) = request.host_ports.unwrap_or_else(any);
         let start = match request.host_ports {
             Some(_) => first,
             None => self.next.clamp(first, last),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     fn take(ports: &mut Ports, container: &str, request: PortRequest, address: IpAddr) -> Result<u16, Taken> {
-        let taken = ports.take(container, &[(request, vec![address])], ANY)?;
+        let taken = ports.take(container, &[(request, vec![address])], || ANY)?;
         Ok(taken[0].host_port)
     }
 
@@ -211,12 +211,12 @@ mod tests {
             (port(80, Some((80, 80))), vec![ALL]),
             (port(81, Some((81, 81))), vec![ALL]),
         ];
-        ports.take("x", &both[1..], ANY).unwrap();
-        assert!(ports.take("a", &both, ANY).is_err());
-        let taken = ports.take("b", &both[..1], ANY).unwrap();
+        ports.take("x", &both[1..], || ANY).unwrap();
+        assert!(ports.take("a", &both, || ANY).is_err());
+        let taken = ports.take("b", &both[..1], || ANY).unwrap();
         ports.release_all("b", &taken);
         ports.release_all("b", &taken);
-        assert!(ports.take("c", &both[..1], ANY).is_ok());
+        assert!(ports.take("c", &both[..1], || ANY).is_ok());
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
                 )
             })
             .collect();
-        let taken = ports.take("a", &requests, ANY).unwrap();
+        let taken = ports.take("a", &requests, || ANY).unwrap();
         assert_eq!(taken.len(), 2);
         assert_eq!((taken[0].host_port, taken[0].count), (10_000, 10_000));
         ports.release_all("a", &taken);

@@ -18,7 +18,7 @@ use super::kernel::publishing;
 use super::names;
 use crate::Engine;
 use crate::config::Protocol;
-use crate::container::Container;
+use crate::container::{Container, View};
 
 /// The connection, while there is one.
 #[derive(Debug, Default)]
@@ -46,8 +46,7 @@ pub(crate) fn socket(engine: &Engine) -> PathBuf {
 /// needs neither costs nothing.
 pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), NetworkError> {
     let view = container.view();
-    let asks = names::are_needed(engine, container, &view.endpoints);
-    if !asks && view.publications.is_empty() {
+    if !view.is_answered && view.publications.is_empty() {
         return Ok(());
     }
     let name = view
@@ -58,7 +57,7 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     let failed = |error: CallError| NetworkError::step("tell netd about a container on", &name, error);
     settled(engine).await;
     let client = client(engine).await?;
-    if asks {
+    if view.is_answered {
         client
             .set_container(names::container(engine, container, &view.endpoints))
             .await
@@ -98,7 +97,7 @@ pub(crate) fn leave(
     endpoints: Vec<Endpoint>,
     publishes: bool,
 ) {
-    if !publishes && !names::are_needed(engine, container, &endpoints) {
+    if !publishes && !container.view().is_answered {
         return;
     }
     let queue = engine.netd.leaving.get_or_init(|| {
@@ -148,7 +147,7 @@ async fn change(
 ) -> Result<(), NetworkError> {
     let view = container.view();
     let failed = |error: CallError| NetworkError::step("tell netd about", "a container", error);
-    if gone.is_empty() && !names::are_needed(engine, container, &view.endpoints) {
+    if gone.is_empty() && !view.is_answered {
         return Ok(());
     }
     let client = client(engine).await?;
@@ -171,7 +170,7 @@ pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
 /// was. What fails is told to the log: the container is where it was asked to be.
-pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &[Endpoint]) {
+pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, before: &View) {
     let view = container.view();
     if !view.status.is_running() {
         return;
@@ -181,6 +180,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     };
     let is_there = |endpoint: &&Endpoint| view.endpoints.iter().any(|now| now.id == endpoint.id);
     let gone: Vec<Endpoint> = before
+        .endpoints
         .iter()
         .filter(|endpoint| !is_there(endpoint))
         .cloned()
@@ -188,8 +188,7 @@ pub(crate) async fn follow(engine: &Arc<Engine>, container: &Arc<Container>, bef
     if let Err(error) = change(engine, container, &gone).await {
         return warn(&error);
     }
-    if !names::are_needed(engine, container, before) && names::are_needed(engine, container, &view.endpoints)
-    {
+    if !before.is_answered && view.is_answered {
         match client(engine).await {
             Ok(client) => attach(&client, container).await,
             Err(error) => warn(&error),
@@ -244,8 +243,7 @@ fn needing(engine: &Engine) -> Vec<Arc<Container>> {
     let all = engine.registry.all().into_iter();
     all.filter(|container| {
         let view = container.view();
-        view.status.is_running()
-            && (!view.publications.is_empty() || names::are_needed(engine, container, &view.endpoints))
+        view.status.is_running() && (!view.publications.is_empty() || view.is_answered)
     })
     .collect()
 }
@@ -341,6 +339,16 @@ fn everything(engine: &Engine) -> Everything {
             reservations,
         });
         all.proxies.extend(proxies);
+    }
+    all
+}
+
+/// Returns what netd listens on for containers.
+pub(crate) fn proxies(engine: &Engine) -> Vec<Proxy> {
+    let mut all = Vec::new();
+    for container in needing(engine) {
+        let view = container.view();
+        all.extend(ports(&container, &view.endpoints, &view.publications).1);
     }
     all
 }

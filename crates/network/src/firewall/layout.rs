@@ -101,11 +101,12 @@ impl Firewall {
             -300,
         );
         let mut rule = by_family(MAPS4.number);
+        // First what hardly any packet has.
         rule.extend([
-            Expression::Meta(Meta::InputName, AT),
-            Expression::Compare(AT, Comparison::NotEqual, link_name("lo")),
             Expression::Payload(Payload::Network, 16, 1, AT),
             Expression::Compare(AT, Comparison::Equal, vec![127]),
+            Expression::Meta(Meta::InputName, AT),
+            Expression::Compare(AT, Comparison::NotEqual, link_name("lo")),
             Expression::Counter,
             drop_it(),
         ]);
@@ -182,7 +183,16 @@ impl Firewall {
         let mut chain = Rules::base(self.routed(), "forward", ChainType::Filter, Hook::Forward, 0);
         let into = |set: &str| [Expression::Meta(Meta::OutputName, AT), is_in(set)];
         let out_of = |set: &str| [Expression::Meta(Meta::InputName, AT), is_in(set)];
-        // Broken packets belong to no connection, and must not pass for one.
+        // First, because nearly every packet ends here.
+        chain.add(
+            &[
+                &with_state(ct_state::ESTABLISHED | ct_state::RELATED)[..],
+                &[accept()],
+            ]
+            .concat(),
+            "known connections",
+        );
+        // Broken packets belong to no connection, and must not pass for a new one.
         chain.add(
             &[
                 &into(BRIDGES)[..],
@@ -191,14 +201,6 @@ impl Firewall {
             ]
             .concat(),
             "invalid",
-        );
-        chain.add(
-            &[
-                &with_state(ct_state::ESTABLISHED | ct_state::RELATED)[..],
-                &[accept()],
-            ]
-            .concat(),
-            "known connections",
         );
         chain.add(&[&within(TALKING)[..], &[accept()]].concat(), "within a network");
         for (direction, comment) in [
@@ -350,9 +352,27 @@ impl Firewall {
             Hook::Prerouting,
             -300,
         );
+        // Nearly all packets are these: what has such an address is at a port that is in the other set too.
+        let own = |base: Payload, offset: u32, length: u32, set: &str| {
+            [
+                port.clone(),
+                Expression::Payload(base, offset, length, AT.after(16)),
+                is_in(set),
+            ]
+        };
         chain.add(
             &[
-                port,
+                &ethertype(ETHERTYPE_IPV4)[..],
+                &own(Payload::Link, 6, 6, HARDWARE),
+                &own(Payload::Network, 12, 4, SENDERS4)[1..],
+                &[accept()],
+            ]
+            .concat(),
+            "its addresses",
+        );
+        chain.add(
+            &[
+                port.clone(),
                 is_in(PORTS),
                 Expression::Verdict(Verdict::Jump("container".to_owned())),
             ],
