@@ -93,10 +93,10 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             continue;
         };
         let ran_in_this_boot = layout.task(&id).exists();
-        let (endpoints, publications) = if ran_in_this_boot {
+        let places = if ran_in_this_boot {
             crate::network::record_file::places(&layout.task(&id))
         } else {
-            Default::default()
+            crate::network::record_file::Places::default()
         };
         let has_ended = layout.exit_record(&id, false).exists();
         let state = StateRecord {
@@ -110,14 +110,9 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             exit: Exit::default(),
             restart_count: 0,
             stopped: false,
-<<<<<<< HEAD
-            endpoints,
-            publications,
-=======
-            endpoints: Vec::new(),
-            publications: Vec::new(),
-            is_answered: false,
->>>>>>> main
+            endpoints: places.endpoints,
+            publications: places.publications,
+            is_answered: places.is_answered,
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

@@ -171,12 +171,8 @@ pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api
             .iter()
             .map(|endpoint| recipe(endpoint, &container.record().host))
             .collect(),
-<<<<<<< HEAD
-        resolver: names::are_needed(engine, container, endpoints).then(|| resolver::socket(engine)),
-        notes: record_file::notes(container),
-=======
         resolver: view.is_answered.then(|| resolver::socket(engine)),
->>>>>>> main
+        notes: record_file::notes(container),
     })
 }
 

@@ -49,11 +49,20 @@ pub(crate) fn remove(layout: &Layout, record: &NetworkRecord) {
     }
 }
 
-/// What a running container has of its networks, as its state has it in the store.
+/// What is written of a running container's networks, as its state has it in the store.
 #[derive(Serialize, Deserialize)]
 struct Notes<'a> {
     endpoints: Cow<'a, [Endpoint]>,
     publications: Cow<'a, [Publication]>,
+}
+
+/// What is found again of it.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) publications: Vec<Publication>,
+    /// Whether its questions for names are answered.
+    pub(crate) is_answered: bool,
 }
 
 /// Returns what is to be found again of a container's networks while it runs: it travels in its task document, which is
@@ -66,13 +75,18 @@ pub(crate) fn notes(container: &Container) -> String {
     })
 }
 
-/// Returns the places and ports of a container whose task document is there; none if it is on no network.
-pub(crate) fn places(task: &Path) -> (Vec<Endpoint>, Vec<Publication>) {
+/// Returns what a task document says of its container's networks; nothing if it is on none.
+pub(crate) fn places(task: &Path) -> Places {
     let read = || {
         let text = read_optional(task, MAX).ok()??;
         let task: shim_api::task::Task = serde_json::from_slice(&text).ok()?;
-        let notes: Notes<'_> = serde_json::from_str(&task.network?.notes).ok()?;
-        Some((notes.endpoints.into_owned(), notes.publications.into_owned()))
+        let sandbox = task.network?;
+        let notes: Notes<'_> = serde_json::from_str(&sandbox.notes).ok()?;
+        Some(Places {
+            endpoints: notes.endpoints.into_owned(),
+            publications: notes.publications.into_owned(),
+            is_answered: sandbox.resolver.is_some(),
+        })
     };
     read().unwrap_or_default()
 }
