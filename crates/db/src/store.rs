@@ -74,16 +74,6 @@ impl Kinded for StoreError {
 }
 
 impl StoreError {
-    /// Returns whether there is no room on the disk.
-    pub fn is_no_room(&self) -> bool {
-        match self {
-            Self::Open { source, .. } | Self::Statement { source, .. } => {
-                source.sqlite_error_code() == Some(ErrorCode::DiskFull)
-            }
-            _ => false,
-        }
-    }
-
     /// Returns whether the file's content is at fault, and not the disk, the rights or a newer version.
     pub fn is_damage(&self) -> bool {
         match self {
@@ -108,6 +98,13 @@ impl StoreError {
             Self::Exists { .. } => false,
         }
     }
+}
+
+/// Returns whether an error is SQLite's that there is no room on the disk; its causes are not looked at.
+pub fn is_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<rusqlite::Error>()
+        .is_some_and(|error| error.sqlite_error_code() == Some(ErrorCode::DiskFull))
 }
 
 /// The store of one data root.

@@ -99,10 +99,7 @@ fn is_no_room(error: &(dyn Error + 'static)) -> bool {
         let of_files = error
             .downcast_ref::<io::Error>()
             .is_some_and(|error| full.contains(&error.kind()));
-        let of_store = error
-            .downcast_ref::<db::StoreError>()
-            .is_some_and(db::StoreError::is_no_room);
-        if of_files || of_store {
+        if of_files || db::is_no_room(error) {
             return true;
         }
         cause = error.source();

@@ -138,8 +138,6 @@ impl World {
             "-d",
             "--name",
             "steady",
-            "-v",
-            "/dev/shm",
             "busybox",
             "sh",
             "-c",
