@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
+use super::budget;
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::open::remember;
@@ -98,8 +99,11 @@ async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
         ready.clear_ready();
         let Some(engine) = engine.upgrade() else { return };
         let table = engine.config.network.firewall.as_str();
+        let budgets = engine.networks.kernel().budgets.table_name().to_owned();
         let is_touched = match removals {
-            Ok(Some(removals)) => removals.iter().any(|one| one.by != own && one.table == table),
+            Ok(Some(removals)) => removals
+                .iter()
+                .any(|one| one.by != own && (one.table == table || one.table == budgets)),
             Ok(None) => true,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the packet filter is not watched any more");
@@ -123,7 +127,12 @@ async fn restore(engine: Arc<Engine>) {
         tracing::warn!(
             "somebody else has changed the packet filter of the networks: it is put in place again"
         );
-        kernel.replace(&mut table)
+        kernel.replace(&mut table)?;
+        drop(table);
+        if let Err(error) = budget::replace(&engine, &mut kernel) {
+            tracing::error!(error = %chain(&error), "the budgets of containers could not be put in place");
+        }
+        Ok::<(), netlink::NetlinkError>(())
     };
     let done = match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(|error| chain(&error).to_string()),

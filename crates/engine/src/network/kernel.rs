@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use netlink::route::{MacAddress, Target};
 use netlink::{Message, NetlinkError, Socket};
 use network::bridge;
+use network::budget::Budgets;
 use network::firewall::{self, EndpointFacts, Firewall, NetworkFacts, State};
 use sys::netlink::Family;
 
@@ -15,6 +16,7 @@ use super::error::NetworkError;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
 use super::table::Table;
+use super::vlan;
 use crate::config::Protocol;
 
 /// What the daemon holds of the kernel.
@@ -23,6 +25,8 @@ pub(crate) struct Kernel {
     route: Option<Socket>,
     filter: Option<Socket>,
     firewall: Firewall,
+    /// The budgets of containers, in a table of their own.
+    pub(super) budgets: Budgets,
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
@@ -37,16 +41,17 @@ impl Kernel {
             route: None,
             filter: None,
             firewall: Firewall::new(firewall),
+            budgets: Budgets::new(firewall),
             masquerade,
             is_in_place: false,
             closed: None,
         }
     }
 
-    /// Makes the bridge of a network, unless it is there.
+    /// Makes the bridge of a network, or the link that it is on, unless it is there.
     pub(crate) fn make_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::make(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("look for the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
@@ -79,10 +84,10 @@ impl Kernel {
         }
     }
 
-    /// Removes the bridge of a network, if it is Berth's.
+    /// Removes the bridge of a network, or the link that it is on, if it is Berth's.
     pub(crate) fn remove_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::remove(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("remove the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
@@ -185,7 +190,8 @@ impl Kernel {
         open(&mut self.route, Family::Route)
     }
 
-    fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
+    /// Returns the socket for the packet filter.
+    pub(super) fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.filter, Family::Netfilter)
     }
 
