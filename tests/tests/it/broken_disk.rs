@@ -87,7 +87,6 @@ impl World {
         daemon.ok(&["push", &other])?;
         daemon.ok(&["save", "-o", &world.file("other.tar"), &other])?;
         daemon.ok(&["rmi", &other])?;
-        testkit::image::busybox_tar(daemon.directory())?;
         daemon.ok(&[
             "run",
             "-d",

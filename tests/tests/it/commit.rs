@@ -71,7 +71,7 @@ fn overlay_defaults_of_the_host_do_not_matter() -> Result<()> {
     };
     let usual = seen("usual")?;
     assert!(
-        usual.contains("D /deep\n") && usual.contains("one\ntwo\n600 0 0 100000"),
+        usual.contains("D /deep\n") && usual.contains("one\ntwo\n600 5 6 100000"),
         "{usual}"
     );
     let Some(defaults) = OverlayDefaults::all_on()? else {

@@ -178,7 +178,7 @@ fn docker_moves_images() -> Result<()> {
     ok(&[
         "run",
         "--name",
-        "c",
+        "cc",
         "--network",
         "none",
         "busybox",
@@ -186,8 +186,8 @@ fn docker_moves_images() -> Result<()> {
         "-c",
         "echo kept > /kept; rm /etc/group",
     ])?;
-    assert_eq!(ok(&["diff", "c"])?, "C /etc\nD /etc/group\nA /kept");
-    let id = ok(&["commit", "-a", "ann", "-m", "words", "c", &name])?;
+    assert_eq!(ok(&["diff", "cc"])?, "C /etc\nD /etc/group\nA /kept");
+    let id = ok(&["commit", "-a", "ann", "-m", "words", "cc", &name])?;
     assert!(ok(&["history", "--no-trunc", &name])?.contains("words"));
 
     let refused = docker(&["push", &name], "")?.expect(1)?;
@@ -207,7 +207,7 @@ fn docker_moves_images() -> Result<()> {
     let saved = directory.path().join("saved.tar").display().to_string();
     ok(&["save", "-o", &saved, &name])?;
 
-    ok(&["rm", "c"])?;
+    ok(&["rm", "cc"])?;
     let pruned = ok(&["image", "prune", "-af"])?;
     assert!(pruned.contains("Total reclaimed space"), "{pruned}");
     assert_eq!(ok(&["images", "-q"])?, "");
