@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use crate::table::Table;
 
+pub mod archive;
 pub mod crowd;
 pub mod dns;
 pub mod exec;
@@ -53,6 +54,7 @@ pub const ROWS: &[(&str, Row)] = &[
     ("size", size::measure),
     ("registry", registry::measure),
     ("pull", pull::measure),
+    ("archive", archive::measure),
     ("push", push::measure),
     ("network", network::measure),
     ("crowd", crowd::measure),

@@ -24,8 +24,10 @@ mod limits;
 mod mounts;
 mod restart;
 // What must never happen.
+mod broken_disk;
 mod confinement;
 mod faults;
+mod full_disk;
 mod hostile_clients;
 mod hostile_images;
 mod integrity;

@@ -19,7 +19,7 @@ use super::record::NetworkRecord;
 use super::tell;
 use crate::Engine;
 use crate::config::EndpointRequest;
-use crate::container::{Actor, Command, Container, Record, ask};
+use crate::container::{Actor, Command, Container, Record, ask, record_file};
 use crate::failpoint;
 
 /// A container to connect.
@@ -357,7 +357,9 @@ pub(crate) fn save(engine: &Arc<Engine>, container: &Container, record: &Record)
             batch.set_container_config(container.id.as_str(), &config)?;
             batch.set_container_state(container.id.as_str(), &state)
         })
-        .map_err(|error| NetworkError::step("record the container on", "", error))
+        .map_err(|error| NetworkError::step("record the container on", "", error))?;
+    record_file::update(&engine.layout, container, record);
+    Ok(())
 }
 
 fn with_endpoint(

@@ -20,7 +20,7 @@ use super::kernel::{Kernel, parse_mac};
 use super::publish::publish;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{budget, extension, guard, names, open, resolver, shaping, tell};
+use super::{budget, extension, guard, names, open, record_file, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{EndpointRequest, HostConfig};
 use crate::container::{Container, Dns, Place};
@@ -180,6 +180,7 @@ pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api
             .map(|endpoint| recipe(endpoint, &container.record().host))
             .collect(),
         resolver: view.is_answered.then(|| resolver::socket(engine)),
+        notes: record_file::notes(container),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Networks: what containers are plugged into.
 //!
 //! ```text
-//! record   what a network is; in the store, written before anything of it is made
+//! record   what a network is; in the store, and once more in a file, written before anything of it is made
 //! table    all networks in memory: which addresses and which ports of the host are whose
 //! ask      what a container asks for, and whether that can be given at all
 //! join     a start: addresses, names and ports for one container; leave: the same backwards, safe when nothing was taken
@@ -37,6 +37,7 @@ mod ports;
 mod prune;
 mod publish;
 mod record;
+pub(crate) mod record_file;
 mod remove;
 mod resolver;
 mod shaping;

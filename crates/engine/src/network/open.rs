@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::error::chain;
+use base::file::Durability;
 use base::id::NetworkId;
 use db::{NetworkRow, Store};
 use ipnet::IpNet;
@@ -14,15 +15,21 @@ use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::record::NetworkRecord;
+use super::record_file;
 use super::table::Networks;
 use crate::Engine;
 use crate::daemon::NetworkConfig;
+use crate::files::Layout;
 
 /// The fact that the packet filter was put in place, with the boot in which it was.
 const IN_PLACE: &str = "firewall";
 
-/// Loads the networks. A record that cannot be used is quarantined, and its network is no more.
-pub(crate) fn open(store: &Store, config: &NetworkConfig) -> Result<Networks, db::StoreError> {
+/// Loads the networks. A record that cannot be used is quarantined, and its network is what its file says, if that can be used.
+pub(crate) fn open(
+    store: &Store,
+    layout: &Layout,
+    config: &NetworkConfig,
+) -> Result<Networks, db::StoreError> {
     let networks = Networks::new(
         Kernel::new(&config.firewall, config.masquerade),
         config.ports_per_bridge,
@@ -41,6 +48,18 @@ pub(crate) fn open(store: &Store, config: &NetworkConfig) -> Result<Networks, db
     for damage in &damaged {
         tracing::error!(network = %damage.key, problem = %damage.problem, "a damaged record was quarantined");
         store.quarantine(damage)?;
+        if let Some(row) = damage
+            .key
+            .parse()
+            .ok()
+            .and_then(|id| record_file::read(layout, &id))
+            && load(&networks, row.clone()).is_ok()
+        {
+            store.write(Durability::Power, |batch| batch.insert_network(&row))?;
+        }
+    }
+    for network in networks.table().all() {
+        record_file::write(layout, &network.record);
     }
     Ok(networks)
 }

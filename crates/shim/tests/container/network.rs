@@ -77,6 +77,7 @@ fn plugged(host: &Host, script: &str) -> Box<Task> {
     task.network = Some(Sandbox {
         endpoints: vec![endpoint()],
         resolver: None,
+        notes: String::new(),
     });
     task
 }
