@@ -132,6 +132,20 @@ wire! {
         /// Berth only: how much the container may send, in bits per second; 0 is without limit.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub berth_net_rate_out: i64,
+        /// Berth only: how many bytes the container may receive in a time.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_budget_in: NetBudget,
+        /// Berth only: how many bytes the container may send in a time.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_budget_out: NetBudget,
+    }
+
+    /// A number of bytes in a time (Berth only).
+    pub struct NetBudget {
+        /// How many; 0 is without limit, and in an update as it was; -1 in an update is without limit.
+        pub bytes: i64,
+        /// The time, which begins with its first byte; 0 is one that does not end.
+        pub seconds: i64,
     }
 
     /// A log driver and its options.
@@ -233,5 +247,11 @@ wire! {
         /// Berth's own: how much the container may send, in bits per second; -1 is without limit.
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub berth_net_rate_out: i64,
+        /// Berth's own: how many bytes the container may receive in a time.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_budget_in: NetBudget,
+        /// Berth's own: how many bytes the container may send in a time.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_net_budget_out: NetBudget,
     }
 }

@@ -43,6 +43,9 @@ wire! {
         pub global_ipv6_prefix_len: i64,
         #[serde(rename = "DNSNames")]
         pub dns_names: Option<Vec<String>>,
+        /// Berth only: addresses that were moved to the container.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub berth_floating_addresses: Vec<String>,
     }
 
     /// Addresses asked for.
@@ -206,6 +209,15 @@ wire! {
     /// The reply to `POST /networks/prune`.
     pub struct NetworksPruneReply {
         pub networks_deleted: Option<Vec<String>>,
+    }
+
+    /// The body of `POST /berth/networks/addresses/move`, Berth's own.
+    pub struct AddressMoveRequest {
+        pub address: String,
+        /// Empty: the one whose subnet the address is of.
+        pub network: String,
+        /// Empty: no container has the address any more.
+        pub container: String,
     }
 
     /// The reply to `GET /berth/networks/audit`, Berth's own: what the outside can reach.

@@ -22,6 +22,23 @@ wire! {
         pub memory_stats: MemoryStats,
         #[serde(skip_serializing_if = "crate::lenient::is_empty")]
         pub networks: BTreeMap<String, NetworkStats>,
+        /// Berth only: what the container has received of its budget.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub berth_net_budget_in: Option<SpentBudget>,
+        /// Berth only: what the container has sent of its budget.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub berth_net_budget_out: Option<SpentBudget>,
+    }
+
+    /// A budget of bytes in a time, and what is spent of it (Berth only).
+    pub struct SpentBudget {
+        pub bytes: u64,
+        pub used: u64,
+        /// Whole seconds.
+        pub seconds: u64,
+        /// When the time is over; empty while none has begun, or of one that does not end.
+        #[serde(skip_serializing_if = "crate::lenient::is_empty")]
+        pub until: String,
     }
 
     pub struct PidsStats {

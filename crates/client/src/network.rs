@@ -1,8 +1,8 @@
 //! Calls about networks.
 
 use api_types::network::{
-    Network, NetworkAudit, NetworkConnectRequest, NetworkCreateReply, NetworkCreateRequest,
-    NetworkDisconnectRequest, NetworksPruneReply,
+    AddressMoveRequest, Network, NetworkAudit, NetworkConnectRequest, NetworkCreateReply,
+    NetworkCreateRequest, NetworkDisconnectRequest, NetworksPruneReply,
 };
 use http::Method;
 use serde_json::value::RawValue;
@@ -68,6 +68,12 @@ impl Client {
         request: &NetworkDisconnectRequest,
     ) -> Result<(), ClientError> {
         let query = Query::new(&["networks", name, "disconnect"]);
+        self.call_with(Method::POST, &query, request).await.map(drop)
+    }
+
+    /// Gives an address to another container; a call of Berth's own.
+    pub async fn move_address(&self, request: &AddressMoveRequest) -> Result<(), ClientError> {
+        let query = Query::new(&["berth", "networks", "addresses", "move"]);
         self.call_with(Method::POST, &query, request).await.map(drop)
     }
 

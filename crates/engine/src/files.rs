@@ -87,6 +87,11 @@ impl Layout {
         directory.join("exit.json")
     }
 
+    /// Returns the file of what a container has spent of its budgets.
+    pub(crate) fn spent(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("spent.json")
+    }
+
     /// Returns the current log file of a container.
     pub(crate) fn log(&self, id: &ContainerId, driver: &str) -> PathBuf {
         match driver {

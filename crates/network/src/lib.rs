@@ -3,7 +3,7 @@
 //! * [`address`] is pure: which subnet a new network gets, which address a new endpoint.
 //! * [`bridge`] makes and removes the switch of a network, [`endpoint`] plugs a container in and out: a cable of two
 //!   ends, addresses, routes.
-//! * [`shape`] limits what passes a container's cable, [`counters`] counts it.
+//! * [`shape`] limits how fast what passes a container's cable is, [`budget`] how much it is, [`counters`] counts it.
 //! * [`audit`] tells what the outside can reach.
 //! * [`firewall`] is declared state: one table of nf_tables that is Berth's own. Networks and published ports are elements
 //!   of its sets and maps, so that its rules are few and always the same. It is put in place whole, in one transaction,
@@ -15,6 +15,7 @@
 pub mod address;
 pub mod audit;
 pub mod bridge;
+pub mod budget;
 pub mod counters;
 pub mod endpoint;
 pub mod firewall;

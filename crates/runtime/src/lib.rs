@@ -14,6 +14,9 @@
 //!                     ◀── end of file: the program runs — or a failure: step, errno, text
 //! ```
 //!
+//! With a sandbox ([`make_sandbox`], [`create_in`]) the user, network, IPC and UTS namespaces are there before there is a
+//! request, and the process that holds them clones PID 1.
+//!
 //! Single-threaded, no async, no helper programs (hooks excepted). The child runs normal Rust on its copy of the
 //! memory, which is sound because the caller has one thread (see `sys::clone`). What is not supported is an error
 //! that names it. This crate makes no policy: limits are the cgroup's, defaults the spec's. Start with [`create`].

@@ -43,6 +43,7 @@ pub(crate) static ROUTES: &[Route] = routes! {
     DELETE "/containers/{id}" => container::remove::remove;
 
     GET "/berth/networks/audit" => network::audit::audit;
+    POST "/berth/networks/addresses/move" => network::move_address::move_address;
     POST "/berth/run" => container::run::run;
     POST "/berth/containers/{id}/exec" => exec::run::run;
     GET "/berth/containers/{id}/logs" => container::logs::kept_logs;

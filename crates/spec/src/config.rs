@@ -94,6 +94,10 @@ pub struct HostConfig {
     pub net_rate_in: u64,
     /// `--net-rate-out`: how much it may send.
     pub net_rate_out: u64,
+    /// `--net-budget-in`: how many bytes it may receive in a time, on all its networks together.
+    pub net_budget_in: Option<NetBudget>,
+    /// `--net-budget-out`: how many it may send.
+    pub net_budget_out: Option<NetBudget>,
     /// `--dns`.
     pub dns: Vec<String>,
     /// `--dns-option`.
@@ -341,6 +345,16 @@ pub struct Resources {
     pub blkio_device_write_iops: Vec<DeviceLimit>,
 }
 
+/// A number of bytes in a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetBudget {
+    /// How many.
+    pub bytes: u64,
+    /// The time in seconds; 0: as long as there is the container.
+    pub seconds: u64,
+}
+
 /// What a container asks of one network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -351,6 +365,8 @@ pub struct EndpointRequest {
     pub ipv6: Option<Ipv6Addr>,
     /// `--link-local-ip`: further addresses, of 169.254.0.0/16 or fe80::/10.
     pub link_local: Vec<IpAddr>,
+    /// Addresses that were moved to it, on top of its own.
+    pub floating: Vec<IpAddr>,
     /// `--mac-address`, as six bytes in hex with colons; empty: drawn at each start.
     pub mac: String,
     /// `--network-alias`.

@@ -38,6 +38,8 @@ mod wire;
 mod api;
 mod docker_cli;
 mod docker_py;
+mod network_addresses;
+mod network_budgets;
 mod network_differential;
 mod oci_runtime;
 mod on_demand;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use testkit::lab::Protocol;
 use testkit::{Daemon, Host, Lab, Start, until};
 
@@ -57,24 +57,184 @@ fn n12_macvlan_containers_are_neighbours_of_the_machine() -> Result<()> {
     assert_eq!(lab.client.ask(&server, address)?.as_deref(), Some("203.0.113.9"));
     drop(server);
     daemon.ok(&["rm", "-f", "house"])?;
-    // This kernel has no ipvlan; one that has would make it.
-    let ipvlan = daemon.berth(&[
+    daemon.finish()
+}
+
+/// Whether the kernel has this kind of link; a module is loaded by being asked for.
+fn has_links(machine: &Host, words: &str) -> Result<bool> {
+    let words: Vec<&str> = words.split(' ').collect();
+    let made = machine.run(
+        &[
+            &["ip", "link", "add", "link", "uplink", "name", "probe", "type"],
+            &words[..],
+        ]
+        .concat(),
+    )?;
+    if made.code == 0 {
+        machine.ip("link del probe")?;
+    }
+    Ok(made.code == 0)
+}
+
+/// As macvlan, in all three modes; only in the virtual machine of `tests/vm/run`, where the kernel has it.
+#[test]
+fn n12_ipvlan_containers_are_neighbours_of_the_machine() -> Result<()> {
+    let lab = Lab::new()?;
+    let has_ipvlan = has_links(&lab.machine, "ipvlan mode l2")?;
+    let daemon = Daemon::with_busybox_and(Start {
+        host: Some(lab.machine.clone()),
+        ..Start::default()
+    })?;
+    for (mode, subnet, address) in [
+        ("l2", "198.51.100.0/24", "198.51.100.71"),
+        ("l3", "10.5.0.0/24", "10.5.0.71"),
+        ("l3s", "10.6.0.0/24", "10.6.0.71"),
+    ] {
+        let option = format!("ipvlan_mode={mode}");
+        let create = [
+            "network",
+            "create",
+            "-d",
+            "ipvlan",
+            "-o",
+            "parent=uplink",
+            "-o",
+            &option,
+            "--subnet",
+            subnet,
+        ];
+        daemon.ok(&[&create[..], &[mode]].concat())?;
+        let run = ["run", "-d", "--name", "house", "--network", mode, "--ip", address];
+        let run = daemon.berth(&[&run[..], &SLEEP[..]].concat())?;
+        if !has_ipvlan {
+            ensure!(run.code == 125 && run.stderr.contains("ipvlan"), "{}", run.stderr);
+            daemon.ok(&["rm", "-f", "house"])?;
+            daemon.ok(&["network", "rm", mode])?;
+            continue;
+        }
+        run.expect(0)?;
+        let house = Host::of_process(daemon.inspect("house", "{{.State.Pid}}")?.parse()?, "house")?;
+        let link = house.ip("-d link show eth0")?;
+        ensure!(
+            link.contains(&format!("ipvlan  mode {mode}")) || link.contains(&format!("ipvlan mode {mode}")),
+            "{link}"
+        );
+        if mode != "l2" {
+            // Its packets are routed: the others send them to the machine's interface.
+            lab.neighbour.ip(&format!("route add {subnet} dev uplink"))?;
+        }
+        let at = format!("{address}:80").parse()?;
+        let server = house.serve(Protocol::Tcp, at, "house")?;
+        assert_eq!(
+            lab.neighbour.ask(&server, at)?.as_deref(),
+            Some("198.51.100.3"),
+            "{mode}"
+        );
+        drop(server);
+        drop(house);
+        daemon.ok(&["rm", "-f", "house"])?;
+        daemon.ok(&["network", "rm", mode])?;
+    }
+    daemon.finish()?;
+    match has_ipvlan {
+        true => Ok(()),
+        false => testkit::skip("this kernel has no ipvlan: tests/vm/run it n12"),
+    }
+}
+
+/// A VLAN of an interface is made for the network that wants it, lent or shared, and goes with the network.
+#[test]
+fn i16_a_vlan_is_made_for_a_network() -> Result<()> {
+    let lab = Lab::new()?;
+    let has_vlans = has_links(&lab.machine, "vlan id 7")?;
+    let daemon = Daemon::with_busybox_and(Start {
+        host: Some(lab.machine.clone()),
+        ..Start::default()
+    })?;
+    let create = [
         "network",
         "create",
-        "-d",
-        "ipvlan",
         "-o",
-        "parent=uplink",
+        "parent=uplink.20",
         "--subnet",
-        "10.5.0.0/24",
-        "lane",
-    ])?;
-    if ipvlan.code == 0 {
-        let run =
-            daemon.berth(&[&["run", "--rm", "--network", "lane"], &["busybox", "true"][..]].concat())?;
-        assert!(run.code == 0 || run.stderr.contains("ipvlan"), "{}", run.stderr);
-    } else {
-        assert!(ipvlan.stderr.contains("ipvlan"), "{}", ipvlan.stderr);
+        "10.20.0.0/24",
+        "-d",
+    ];
+    if !has_vlans {
+        let refused = daemon
+            .berth(&[&create[..], &["macvlan", "street"]].concat())?
+            .expect(1)?;
+        ensure!(
+            refused.stderr.contains("this kernel has no VLANs"),
+            "{}",
+            refused.stderr
+        );
+        assert_eq!(
+            daemon.ok(&["network", "ls", "-q", "--filter", "type=custom"])?,
+            ""
+        );
+        daemon.finish()?;
+        return testkit::skip("this kernel has no VLANs: tests/vm/run it i16");
+    }
+    // The neighbour is on the same VLAN by a link of its own.
+    lab.neighbour
+        .ip("link add link uplink name uplink.20 type vlan id 20")?;
+    lab.neighbour.ip("addr add 10.20.0.3/24 dev uplink.20")?;
+    lab.neighbour.ip("link set uplink.20 up")?;
+    for driver in ["macvlan", "phys"] {
+        daemon.ok(&[&create[..], &[driver, "street"]].concat())?;
+        ensure!(
+            lab.machine
+                .ip("-d link show uplink.20")?
+                .contains("vlan protocol 802.1Q id 20")
+        );
+        daemon.ok(&[
+            &[
+                "run",
+                "-d",
+                "--name",
+                "house",
+                "--network",
+                "street",
+                "--ip",
+                "10.20.0.70",
+            ],
+            &SLEEP[..],
+        ]
+        .concat())?;
+        let house = Host::of_process(daemon.inspect("house", "{{.State.Pid}}")?.parse()?, "house")?;
+        let at = "10.20.0.70:80".parse()?;
+        let server = house.serve(Protocol::Tcp, at, "house")?;
+        assert_eq!(
+            lab.neighbour.ask(&server, at)?.as_deref(),
+            Some("10.20.0.3"),
+            "{driver}"
+        );
+        drop(server);
+        drop(house);
+        daemon.ok(&["rm", "-f", "house"])?;
+        // One that was lent is back.
+        until("the VLAN to be back", Duration::from_secs(20), || {
+            Ok(lab.machine.run(&["ip", "link", "show", "uplink.20"])?.code == 0)
+        })?;
+        daemon.ok(&["network", "rm", "street"])?;
+        assert_ne!(
+            lab.machine.run(&["ip", "link", "show", "uplink.20"])?.code,
+            0,
+            "{driver}: it stays"
+        );
+    }
+    // One of the machine's own is used and stays.
+    lab.machine
+        .ip("link add link uplink name uplink.20 type vlan id 20")?;
+    daemon.ok(&[&create[..], &["macvlan", "street"]].concat())?;
+    daemon.ok(&["network", "rm", "street"])?;
+    lab.machine.ip("link show uplink.20")?;
+    for parent in ["nothing", "nothing.20", "uplink.0", "uplink.4095"] {
+        let option = format!("parent={parent}");
+        let wrong = ["network", "create", "-d", "macvlan", "-o", &option, "wrong"];
+        let refused = daemon.berth(&wrong)?.expect(1)?;
+        ensure!(refused.stderr.contains(parent), "{}", refused.stderr);
     }
     daemon.finish()
 }

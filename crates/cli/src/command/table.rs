@@ -76,16 +76,17 @@ macro_rules! not_yet {
     };
 }
 
-static GROUPS: [&Command; 6] = group! {
+static GROUPS: [&Command; 7] = group! {
     "container": "Manage containers",
     "image": "Manage images",
+    "ip": "Manage addresses that move between containers",
     "network": "Manage networks",
     "registry": "Run a registry",
     "system": "Manage Berth",
     "volume": "Manage volumes",
 };
 
-static READY: [&Command; 71] = [
+static READY: [&Command; 74] = [
     &attach::COMMAND,
     &commit::COMMAND,
     &cp::COMMAND,
@@ -129,6 +130,8 @@ static READY: [&Command; 71] = [
     &search::COMMAND,
     &image::TAG,
     &network::AUDIT,
+    &network::MOVE,
+    &network::RELEASE,
     &network::CONNECT,
     &network::CREATE,
     &network::DISCONNECT,
@@ -157,6 +160,7 @@ static READY: [&Command; 71] = [
     GROUPS[3],
     GROUPS[4],
     GROUPS[5],
+    GROUPS[6],
 ];
 
 static NOT_YET: [&Command; 21] = not_yet! {

@@ -3,7 +3,7 @@
 use api_types::host_config::UpdateRequest;
 
 use crate::check;
-use crate::create::{check_net_rate, net_rate, restart_policy};
+use crate::create::{check_net_budget, check_net_rate, net_budget, net_rate, restart_policy};
 use crate::failure::{Failure, describe};
 use crate::flag::{Command, Order, Positionals, State, one};
 use crate::output;
@@ -54,6 +54,18 @@ pub(crate) static COMMAND: Command = Command {
             "Limit of memory and swap together; -1 for no limit of swap",
         )
         .check(check::size_or_unlimited),
+        one(
+            "net-budget-in",
+            "bytes[/time]",
+            "How much the container may receive in a time (10g/24h), or none",
+        )
+        .check(check_net_budget),
+        one(
+            "net-budget-out",
+            "bytes[/time]",
+            "How much the container may send in a time (10g/24h), or none",
+        )
+        .check(check_net_budget),
         one(
             "net-rate-in",
             "rate",
@@ -135,6 +147,8 @@ fn request(arguments: &Arguments) -> Result<UpdateRequest, Failure> {
         shm_size: bytes("shm-size")?,
         berth_net_rate_in: net_rate(arguments, "net-rate-in")?,
         berth_net_rate_out: net_rate(arguments, "net-rate-out")?,
+        berth_net_budget_in: net_budget(arguments, "net-budget-in")?,
+        berth_net_budget_out: net_budget(arguments, "net-budget-out")?,
         ..UpdateRequest::default()
     })
 }

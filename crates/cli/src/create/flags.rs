@@ -236,6 +236,18 @@ pub(crate) const FLAGS: &[Flag] = &[
         "Keep the container's UTS, IPC, network and user namespaces when it stops, for its next start",
     ),
     one(
+        "net-budget-in",
+        "bytes[/time]",
+        "How much the container may receive in a time (10g/24h, 500m/day), or ever (10g)",
+    )
+    .check(resources::check_net_budget),
+    one(
+        "net-budget-out",
+        "bytes[/time]",
+        "How much the container may send in a time (10g/24h, 500m/day), or ever (10g)",
+    )
+    .check(resources::check_net_budget),
+    one(
         "net-rate-in",
         "rate",
         "How much the container may receive (8mbit; bit, kbit, mbit, gbit)",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use api_types::config::{ContainerConfig, Healthcheck, Words};
 use api_types::container::CreateRequest;
-use api_types::host_config::{HostConfig, LogConfig};
+use api_types::host_config::{HostConfig, LogConfig, NetBudget};
 
 use crate::check::parse_cpus;
 use crate::create::mount::{self, Volume};
@@ -270,6 +270,8 @@ fn host_config(arguments: &Arguments, volumes: &[Volume]) -> Result<HostConfig, 
         berth_keep_namespaces: arguments.switch("keep-ns"),
         berth_net_rate_in: net_rate(arguments, "net-rate-in")?.max(0),
         berth_net_rate_out: net_rate(arguments, "net-rate-out")?.max(0),
+        berth_net_budget_in: net_budget(arguments, "net-budget-in")?,
+        berth_net_budget_out: net_budget(arguments, "net-budget-out")?,
         ..HostConfig::default()
     };
     with_resources(arguments, host)
@@ -373,6 +375,16 @@ pub(crate) fn net_rate(arguments: &Arguments, flag: &str) -> Result<i64, Failure
     match arguments.text(flag) {
         "" => Ok(0),
         text => resources::parse_net_rate(text).map_err(Failure::invalid),
+    }
+}
+
+/// Returns bytes and seconds; no bytes if the flag was not given, -1 for no limit.
+pub(crate) fn net_budget(arguments: &Arguments, flag: &str) -> Result<NetBudget, Failure> {
+    match arguments.text(flag) {
+        "" => Ok(NetBudget::default()),
+        text => resources::parse_net_budget(text)
+            .map(|(bytes, seconds)| NetBudget { bytes, seconds })
+            .map_err(Failure::invalid),
     }
 }
 

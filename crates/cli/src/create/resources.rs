@@ -275,6 +275,45 @@ pub(crate) fn parse_net_rate(text: &str) -> Result<i64, String> {
     Ok(rate)
 }
 
+/// Reads `BYTES[/TIME]`, such as `10g/24h` or `500m/day`, as bytes and seconds; `none` is without limit, which is -1.
+pub(crate) fn parse_net_budget(text: &str) -> Result<(i64, i64), String> {
+    if text == "none" {
+        return Ok((-1, 0));
+    }
+    let wrong =
+        || format!("invalid budget '{text}': BYTES or BYTES/TIME is needed, such as 10g/24h, or none");
+    let (bytes, time) = match text.split_once('/') {
+        Some((bytes, time)) => (bytes, Some(time)),
+        None => (text, None),
+    };
+    let bytes = base::size::parse_bytes(bytes)
+        .ok()
+        .and_then(|bytes| i64::try_from(bytes).ok());
+    let bytes = bytes.filter(|bytes| *bytes > 0).ok_or_else(wrong)?;
+    let seconds = match time {
+        None => 0,
+        Some("minute") => 60,
+        Some("hour") => 3600,
+        Some("day") => 24 * 3600,
+        Some("week") => 7 * 24 * 3600,
+        Some(time) => {
+            let nanos = crate::format::time::parse_go_duration(time).ok_or_else(wrong)?;
+            if nanos < 1_000_000_000 || nanos % 1_000_000_000 != 0 {
+                return Err(format!(
+                    "invalid budget '{text}': a time of whole seconds is needed"
+                ));
+            }
+            nanos / 1_000_000_000
+        }
+    };
+    Ok((bytes, seconds))
+}
+
+/// Wants a budget.
+pub(crate) fn check_net_budget(text: &str) -> Result<(), String> {
+    parse_net_budget(text).map(drop)
+}
+
 /// Wants a rate.
 pub(crate) fn check_net_rate(text: &str) -> Result<(), String> {
     parse_net_rate(text).map(drop)
@@ -293,6 +332,26 @@ pub(crate) fn pairs(texts: &[&str]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn budgets_of_bytes() {
+        for (text, bytes, seconds) in [
+            ("10g/24h", 10 << 30, 86_400),
+            ("500m/day", 500 << 20, 86_400),
+            ("1k/minute", 1024, 60),
+            ("7b/1h30m", 7, 5400),
+            ("2t/week", 2 << 40, 604_800),
+            ("4096", 4096, 0),
+            ("none", -1, 0),
+        ] {
+            assert_eq!(parse_net_budget(text), Ok((bytes, seconds)), "{text}");
+        }
+        for text in [
+            "", "0", "10g/", "/1h", "10g/0s", "10g/1.5s", "10g/10ms", "-1g/1h", "10g/-1h", "10x", "none/1h",
+        ] {
+            assert!(parse_net_budget(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn rates_in_bits() {

@@ -18,7 +18,7 @@ use super::state::{Answer, Ask, decide};
 use super::view::{ChangeError, Changed};
 use crate::Engine;
 use crate::config::EndpointRequest;
-use crate::network::{NetworkError, NetworkRecord};
+use crate::network::{Float, NetworkError, NetworkRecord};
 
 /// A request to an actor, with the place for its answer.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(crate) enum Command {
         Box<(Arc<NetworkRecord>, EndpointRequest)>,
         oneshot::Sender<Result<(), NetworkError>>,
     ),
+    /// Give it an address of a network, or take it.
+    Float(Box<Float>, oneshot::Sender<Result<(), NetworkError>>),
     /// Disconnect it from a network.
     Disconnect(Arc<NetworkRecord>, oneshot::Sender<Result<(), NetworkError>>),
     /// Remove it.
@@ -150,6 +152,10 @@ impl Actor {
                 let before = self.container.view();
                 let result = crate::network::plug(self, &network, request);
                 crate::network::follow(&self.engine, &self.container, &before).await;
+                drop(reply.send(result));
+            }
+            Command::Float(float, reply) => {
+                let result = crate::network::float(self, &float);
                 drop(reply.send(result));
             }
             Command::Disconnect(network, reply) => {

@@ -12,7 +12,7 @@ use super::shm::{self, ResizeError};
 use super::task;
 use super::view::{ChangeError, LookupError};
 use crate::Engine;
-use crate::config::{Resources, RestartRequest};
+use crate::config::{NetBudget, Resources, RestartRequest};
 
 /// What to change; zero and empty fields of the resources stay as they are.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,10 @@ pub struct UpdateRequest {
     pub net_rate_in: Option<u64>,
     /// How much it may send.
     pub net_rate_out: Option<u64>,
+    /// How many bytes it may receive in a time; `Some(None)`: as many as there are.
+    pub net_budget_in: Option<Option<NetBudget>>,
+    /// How many it may send.
+    pub net_budget_out: Option<Option<NetBudget>>,
 }
 
 /// It was changed.
@@ -43,6 +47,7 @@ pub(crate) struct Change {
     restart: Option<RestartRequest>,
     shm_size: Option<u64>,
     net_rates: (Option<u64>, Option<u64>),
+    net_budgets: [Option<Option<NetBudget>>; 2],
 }
 
 /// Changes a container's limits and restart policy, also while it runs.
@@ -78,6 +83,7 @@ pub async fn update(
         restart: request.restart,
         shm_size: request.shm_size,
         net_rates: (request.net_rate_in, request.net_rate_out),
+        net_budgets: [request.net_budget_in, request.net_budget_out],
     });
     match ask(engine, &container, |reply| Command::Update(change, reply)).await {
         Some(result) => result?,
@@ -114,6 +120,10 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     host.net_rate_in = change.net_rates.0.unwrap_or(host.net_rate_in);
     host.net_rate_out = change.net_rates.1.unwrap_or(host.net_rate_out);
     let rates_change = rates != (host.net_rate_in, host.net_rate_out);
+    let budgets = [host.net_budget_in, host.net_budget_out];
+    host.net_budget_in = change.net_budgets[0].unwrap_or(host.net_budget_in);
+    host.net_budget_out = change.net_budgets[1].unwrap_or(host.net_budget_out);
+    let budgets_change = budgets != [host.net_budget_in, host.net_budget_out];
     record.host = Arc::new(host);
     let old = container.record();
     container.set_record(record.clone());
@@ -149,11 +159,17 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
                         error @ ResizeError::Kernel { .. } => step(Box::new(error)),
                     })?;
                 }
-                if rates_change {
-                    let mut view = (*container.view()).clone();
-                    view.host = Arc::clone(&record.host);
-                    crate::network::apply_rates(engine, &view).map_err(|error| step(Box::new(error)))?;
-                }
+                let mut view = (*container.view()).clone();
+                view.host = Arc::clone(&record.host);
+                let limited = match rates_change {
+                    true => crate::network::apply_rates(engine, &view),
+                    false => Ok(()),
+                };
+                let limited = limited.and_then(|()| match budgets_change {
+                    true => crate::network::apply_budgets(engine, container, &view),
+                    false => Ok(()),
+                });
+                limited.map_err(|error| step(Box::new(error)))?;
                 // The shim reads it again for a restart.
                 let bytes = serde_json::to_vec(&task).map_err(|error| step(Box::new(error)))?;
                 base::file::write_atomic(&task.document, &bytes, 0o600, base::file::Durability::Crash)
@@ -175,6 +191,9 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
         .write(|batch| batch.set_container_config(container.id.as_str(), &document))
         .map_err(|error| step(Box::new(error)))?;
     super::record_file::update(&engine.layout, container);
+    if budgets_change && !status.is_running() {
+        crate::network::forget_budgets(engine, container);
+    }
     let host = Arc::clone(&record.host);
     container.publish(|view| view.host = host);
     Ok(())

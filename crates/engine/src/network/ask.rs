@@ -134,6 +134,12 @@ pub(crate) fn check(engine: &Engine, config: &Config, host: &HostConfig) -> Resu
                 return Err("conflicting options: container type network can't be used with links. This would result in undefined behavior".to_owned());
             }
         }
+        if mode != "none" && (!rates(host).is_unlimited() || super::budget::has(host)) {
+            return Err(format!(
+                "{}: network mode {mode} has none",
+                super::shaping::NEEDS_BRIDGE
+            ));
+        }
         if mode == "host" && !host.links.is_empty() {
             return Err("conflicting options: host type networking can't be used with links. This would result in undefined behavior".to_owned());
         }
@@ -149,12 +155,7 @@ pub(crate) fn check(engine: &Engine, config: &Config, host: &HostConfig) -> Resu
     }
     for link in &host.links {
         let (name, _) = super::links::parse(link);
-        if let Err(error) = engine.registry.find(name) {
-            return Err(format!(
-                "could not get container for {}: {error}",
-                name.escape_default()
-            ));
-        }
+        super::links::find(engine, name)?;
     }
     if !config.mac_address.is_empty() && parse_mac(&config.mac_address).is_none() {
         return Err(format!(

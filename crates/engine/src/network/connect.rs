@@ -103,6 +103,12 @@ pub(crate) fn plug(
     }
     check_asked(network, &request)?;
     let before = container.record();
+    let is_limited = !super::ask::rates(&before.host).is_unlimited() || super::budget::has(&before.host);
+    if is_limited && network.driver != "bridge" {
+        return Err(NetworkError::Unsupported {
+            text: format!("{}: {} has none", super::shaping::NEEDS_BRIDGE, network.name),
+        });
+    }
     let after = with_endpoint(&engine, &before, network, request.clone());
     if runs {
         let endpoint = place(&engine, &container, network, &request)?;
@@ -128,6 +134,15 @@ pub(crate) fn plug(
                 network.release(container.id.as_str());
             }
             drop(table);
+            let new: Vec<Endpoint> = {
+                let now = container.view();
+                let of_network = now
+                    .endpoints
+                    .iter()
+                    .filter(|endpoint| endpoint.network == network.id);
+                of_network.cloned().collect()
+            };
+            super::budget::unplug(&engine, &mut engine.networks.kernel(), &container, &new);
             publish(&engine, &container, (*view.endpoints).clone());
         }
         if let Err(error) = save(&engine, &container, &before) {
@@ -159,6 +174,7 @@ fn bring_about(
         .cloned()
         .partition(|endpoint| endpoint.network == network.id);
     attach_endpoints(engine, &new, &[])?;
+    super::budget::apply(engine, container, &view)?;
     crate::container::rewrite_document(engine, container)
         .map_err(|error| NetworkError::step("write the task document for", &network.name, error))?;
     failpoint::reached("network.connect.filter");

@@ -109,7 +109,9 @@ fn make(engine: &Arc<Engine>, id: &NetworkId, request: CreateRequest) -> Result<
             .all()
             .flat_map(|network| subnets_of(&network.record))
             .collect();
-        let record = Arc::new(plan(&engine.config.network, id.as_str(), request, &own, &routes)?);
+        let mut record = plan(&engine.config.network, id.as_str(), request, &own, &routes)?;
+        record.makes_parent = super::vlan::is_wanted(&mut kernel, &record)?;
+        let record = Arc::new(record);
         if let Some(other) = table
             .all()
             .find(|other| !record.bridge.is_empty() && other.record.bridge == record.bridge)
@@ -312,6 +314,7 @@ pub(crate) fn plan(
         labels: request.labels,
         bridge,
         mac: mac_of(id),
+        makes_parent: false,
     })
 }
 

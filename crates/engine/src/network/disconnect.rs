@@ -124,6 +124,7 @@ fn take_out(
         }
         super::shaping::release(&mut kernel, &[port.to_owned()]);
     }
+    super::budget::unplug(engine, &mut kernel, container, gone);
     // Published ports may now be another endpoint's.
     if let Err(error) = kernel.replace(&mut engine.networks.table()) {
         warn(&error);

@@ -30,6 +30,9 @@ pub struct Endpoint {
     /// Further addresses of its own.
     #[serde(default)]
     pub link_local: Vec<IpAddr>,
+    /// Addresses that were moved to it.
+    #[serde(default)]
+    pub floating: Vec<IpAddr>,
     /// The network's IPv4 gateway; none of an internal network.
     pub gateway4: Option<Ipv4Addr>,
     /// The network's IPv6 gateway.
@@ -63,7 +66,8 @@ impl Endpoint {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let v4 = self.ipv4.map(|net| IpAddr::V4(net.addr()));
         let v6 = self.ipv6.map(|net| IpAddr::V6(net.addr()));
-        v4.into_iter().chain(v6).chain(self.link_local.iter().copied())
+        let more = self.link_local.iter().chain(&self.floating);
+        v4.into_iter().chain(v6).chain(more.copied())
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 
+use super::budget;
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::open::remember;
@@ -100,9 +101,15 @@ async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
         ready.clear_ready();
         let Some(engine) = engine.upgrade() else { return };
         let table = engine.config.network.firewall.as_str();
+        let budgets = engine.networks.kernel().budgets.table_name().to_owned();
         let news = match removals {
-            Ok(Some(removals)) if removals.iter().all(|one| one.by == own || one.table != table) => continue,
-            Ok(Some(_)) => News::Removed,
+            Ok(Some(removals)) => {
+                let is_ours = |name: &str| name == table || name == budgets;
+                if !removals.iter().any(|one| one.by != own && is_ours(&one.table)) {
+                    continue;
+                }
+                News::Removed
+            }
             Ok(None) => News::Lost,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the packet filter is not watched any more");
@@ -133,7 +140,12 @@ async fn restore(engine: Arc<Engine>, news: News) {
         tracing::warn!(
             "somebody else has changed the packet filter of the networks: it is put in place again"
         );
-        kernel.replace(&mut table)
+        kernel.replace(&mut table)?;
+        drop(table);
+        if let Err(error) = budget::replace(&engine, &mut kernel) {
+            tracing::error!(error = %chain(&error), "the budgets of containers could not be put in place");
+        }
+        Ok::<(), netlink::NetlinkError>(())
     };
     let done = match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(|error| chain(&error).to_string()),

@@ -87,6 +87,13 @@ pub fn inspect(engine: &Engine, name: &str) -> Result<NetworkDetails, NetworkErr
     }
 }
 
+/// Returns the name and the id of a network that containers join, by either of them.
+pub fn named(engine: &Engine, name: &str) -> Option<(String, String)> {
+    let table = engine.networks.table();
+    let record = &table.find(name).ok()?.record;
+    Some((record.name.clone(), record.id.clone()))
+}
+
 /// Returns what is known of a network, but for the names of its containers, which [`details`] looks up.
 pub(crate) fn details(engine: &Engine, network: &Network) -> NetworkDetails {
     let NetworkRecord {
@@ -104,6 +111,7 @@ pub(crate) fn details(engine: &Engine, network: &Network) -> NetworkDetails {
         labels,
         bridge: _,
         mac: _,
+        makes_parent: _,
     } = &*network.record;
     let containers = network
         .members

@@ -19,7 +19,7 @@ use super::kernel::parse_mac;
 use super::publish::publish;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{guard, names, open, resolver, shaping, tell};
+use super::{budget, guard, names, open, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{EndpointRequest, HostConfig};
 use crate::container::{Container, Dns, Place};
@@ -47,7 +47,7 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
             }
         }
     }
-    if !rates(&record.host).is_unlimited()
+    if (!rates(&record.host).is_unlimited() || budget::has(&record.host))
         && let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.port().is_none())
     {
         table.cancel(id);
@@ -85,6 +85,7 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
         return Ok(());
     }
     attach_endpoints(engine, &view.endpoints, &view.publications)?;
+    budget::apply(engine, container, &view)?;
     for endpoint in view.endpoints.iter() {
         let record = engine.networks.table().record(&endpoint.network);
         if let Ok(record) = record {
@@ -124,7 +125,7 @@ pub(crate) fn attach_endpoints(
 /// reply; the cables are gone with the namespace.
 pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
     let mut shaped: Vec<String> = Vec::new();
-    let left = {
+    let (left, held) = {
         let mut table = engine.networks.table();
         let (endpoints, publications) = table.release(container.id.as_str());
         if endpoints.is_empty() && publications.is_empty() {
@@ -137,7 +138,7 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
             shaped.extend(endpoints.iter().filter_map(Endpoint::port).map(str::to_owned));
         }
         table.gone.push((endpoints, publications));
-        left
+        (left, table.budgets.remove(container.id.as_str()))
     };
     container.publish(|view| {
         view.endpoints = Arc::default();
@@ -147,11 +148,14 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
     for record in left {
         tell(engine, "disconnect", &record, Some(container.id.as_str()));
     }
-    let worker = Arc::clone(engine);
+    let (worker, id) = (Arc::clone(engine), container.id.clone());
     engine.defer(move || {
         let mut kernel = worker.networks.kernel();
         // The shim has removed them, unless it was killed.
         shaping::release(&mut kernel, &shaped);
+        if let Some(held) = held {
+            budget::settle(&worker, &mut kernel, &id, &held);
+        }
         let mut table = worker.networks.table();
         if let Err(error) = kernel.forget_gone(&mut table) {
             tracing::warn!(error = %chain(&error), "the packet filter still knows a container that has ended");
@@ -309,6 +313,15 @@ pub(crate) fn take_place(
         (Some(IpAddr::V6(address)), Some(subnet)) => Ipv6Net::new(address, subnet.subnet.prefix_len()).ok(),
         _ => None,
     };
+    for (taken, &address) in request.floating.iter().enumerate() {
+        if let Err(error) = network.take(container, address.is_ipv4(), Some(address)) {
+            let own = v4.into_iter().chain(v6);
+            for address in own.chain(request.floating.iter().take(taken).copied()) {
+                network.give_back(address);
+            }
+            return Err(taking(error));
+        }
+    }
     let gateway = |is_v4: bool| {
         subnet(is_v4)
             .filter(|_| !record.internal)
@@ -328,6 +341,7 @@ pub(crate) fn take_place(
         ipv4,
         ipv6,
         link_local: request.link_local.clone(),
+        floating: request.floating.clone(),
         gateway4: gateway(true).and_then(|gateway| match gateway {
             IpAddr::V4(gateway) => Some(gateway),
             IpAddr::V6(_) => None,
@@ -356,7 +370,7 @@ fn own_mac(ipv4: Option<Ipv4Net>, id: &str) -> String {
     }
 }
 
-fn take_error(record: &NetworkRecord, error: network::address::TakeError) -> NetworkError {
+pub(crate) fn take_error(record: &NetworkRecord, error: network::address::TakeError) -> NetworkError {
     use network::address::TakeError;
     match error {
         TakeError::Taken => NetworkError::Forbidden {
@@ -402,6 +416,10 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         IpAddr::V4(_) => (address, 16),
         IpAddr::V6(_) => (address, 64),
     });
+    let floating = endpoint.floating.iter().map(|&address| match address {
+        IpAddr::V4(_) => (address, 32),
+        IpAddr::V6(_) => (address, 128),
+    });
     let gateways = [
         endpoint.gateway4.map(IpAddr::V4),
         endpoint.gateway6.map(IpAddr::V6),
@@ -411,7 +429,7 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         interface: endpoint.interface.clone(),
         mac: parse_mac(&endpoint.mac).map(|mac| mac.0),
         mtu: endpoint.mtu,
-        addresses: v4.into_iter().chain(v6).chain(local).collect(),
+        addresses: v4.into_iter().chain(v6).chain(local).chain(floating).collect(),
         gateways: gateways
             .into_iter()
             .flatten()

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use netlink::route::{MacAddress, Target};
 use netlink::{Message, NetlinkError, Socket};
 use network::bridge;
+use network::budget::Budgets;
 use network::firewall::{self, EndpointFacts, Firewall, NetworkFacts, State};
 use sys::netlink::Family;
 
@@ -15,6 +16,7 @@ use super::error::NetworkError;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
 use super::table::Table;
+use super::vlan;
 use crate::config::Protocol;
 
 /// What the daemon holds of the kernel.
@@ -23,16 +25,16 @@ pub(crate) struct Kernel {
     route: Option<Socket>,
     filter: Option<Socket>,
     firewall: Firewall,
+    /// The budgets of containers, in a table of their own.
+    pub(super) budgets: Budgets,
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
     /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
     /// `None`: nobody has looked.
     pub(super) closed: Option<(bool, bool)>,
-    /// The packet filter's generation when it was compared last.
-    generation: Option<u32>,
-    /// Transactions of this daemon since then.
-    transactions: u32,
+    /// The packet filter's generation and this daemon's own transactions, when they were compared last.
+    compared: Option<(u32, u32)>,
 }
 
 impl Kernel {
@@ -41,18 +43,18 @@ impl Kernel {
             route: None,
             filter: None,
             firewall: Firewall::new(firewall),
+            budgets: Budgets::new(firewall),
             masquerade,
             is_in_place: false,
             closed: None,
-            generation: None,
-            transactions: 0,
+            compared: None,
         }
     }
 
-    /// Makes the bridge of a network, unless it is there.
+    /// Makes the bridge of a network, or the link that it is on, unless it is there.
     pub(crate) fn make_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::make(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("look for the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
@@ -85,10 +87,10 @@ impl Kernel {
         }
     }
 
-    /// Removes the bridge of a network, if it is Berth's.
+    /// Removes the bridge of a network, or the link that it is on, if it is Berth's.
     pub(crate) fn remove_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
-            return Ok(());
+            return vlan::remove(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("remove the bridge of", &record.name, error);
         let socket = self.route().map_err(failed)?;
@@ -164,7 +166,7 @@ impl Kernel {
         table.gone.clear();
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
-        self.transact(&messages)?;
+        self.filter()?.request(&messages)?;
         self.is_in_place = true;
         Ok(())
     }
@@ -178,7 +180,7 @@ impl Kernel {
     pub(crate) fn clear(&mut self) -> Result<(), NetlinkError> {
         let messages = self.firewall.remove();
         self.is_in_place = false;
-        self.transact(&messages)
+        self.filter()?.request(&messages)
     }
 
     /// Returns the number of the socket that changes the packet filter.
@@ -194,19 +196,20 @@ impl Kernel {
     /// Returns whether anybody else may have changed the packet filter since this was asked last. The kernel numbers all
     /// transactions; when there were no more of them than this daemon's own, nobody has.
     pub(crate) fn is_others_too(&mut self) -> bool {
-        let own = std::mem::take(&mut self.transactions);
-        let now = self.filter().and_then(Socket::generation).ok();
-        let before = std::mem::replace(&mut self.generation, now);
-        !matches!((before, now), (Some(before), Some(now)) if now.wrapping_sub(before) == own)
+        let now = self
+            .filter()
+            .and_then(|socket| Ok((socket.generation()?, socket.transactions())))
+            .ok();
+        match (std::mem::replace(&mut self.compared, now), now) {
+            (Some((before, own_before)), Some((now, own))) => {
+                now.wrapping_sub(before) != own.wrapping_sub(own_before)
+            }
+            _ => true,
+        }
     }
 
-    fn transact(&mut self, messages: &[Message]) -> Result<(), NetlinkError> {
-        self.filter()?.request(messages)?;
-        self.transactions = self.transactions.wrapping_add(1);
-        Ok(())
-    }
-
-    fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
+    /// Returns the socket for the packet filter.
+    pub(super) fn filter(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.filter, Family::Netfilter)
     }
 
@@ -229,7 +232,7 @@ impl Kernel {
         if messages.is_empty() {
             return Ok(());
         }
-        match self.transact(&messages) {
+        match self.filter()?.request(&messages) {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = %base::error::chain(&error), "the packet filter is not as it was left and is made again");

@@ -80,6 +80,14 @@ pub(crate) fn parse(link: &str) -> (&str, &str) {
     )
 }
 
+/// Finds the container that a link names; docker's text if there is none.
+pub(crate) fn find(engine: &Engine, name: &str) -> Result<Arc<Container>, String> {
+    engine
+        .registry
+        .find(name)
+        .map_err(|error| format!("could not get container for {}: {error}", name.escape_default()))
+}
+
 /// Returns the links of a container on the default network; the containers must run.
 pub(crate) fn of_default(engine: &Engine, container: &Container) -> Result<Vec<Link>, NetworkError> {
     let record = container.record();
@@ -98,13 +106,7 @@ pub(crate) fn of_default(engine: &Engine, container: &Container) -> Result<Vec<L
     let mut links = Vec::with_capacity(record.host.links.len());
     for link in &record.host.links {
         let (name, alias) = parse(link);
-        let target = engine.registry.find(name).map_err(|_unknown| {
-            NetworkError::invalid(format!(
-                "could not get container for {}: No such container: {}",
-                name.escape_default(),
-                name.escape_default()
-            ))
-        })?;
+        let target = find(engine, name).map_err(NetworkError::invalid)?;
         let view = target.view();
         let address = view
             .endpoints

@@ -6,6 +6,7 @@
 //! ask      what a container asks for, and whether that can be given at all
 //! join     a start: addresses, names and ports for one container; leave: the same backwards, safe when nothing was taken
 //! kernel   bridges and the packet filter, made when they are first needed
+//! budget   how many bytes containers may receive and send, and what they have spent
 //! ```
 //!
 //! What a running container has ([`Endpoint`], [`Publication`]) is part of its state record: written before it is made, so
@@ -14,6 +15,7 @@
 
 mod ask;
 mod audit;
+mod budget;
 mod connect;
 mod create;
 mod disconnect;
@@ -25,6 +27,7 @@ mod join;
 mod kernel;
 mod links;
 mod list;
+mod move_address;
 mod names;
 mod open;
 mod options;
@@ -38,25 +41,30 @@ mod shaping;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vlan;
 
 pub use ask::{Asked, asked, mode_of};
 pub use audit::{Exposure, audit};
+pub use budget::{Spending, spending};
 pub use connect::{ConnectRequest, connect};
 pub use create::{CreateRequest, Created, IpamRequest, create};
 pub use disconnect::disconnect;
 pub use endpoint::{Attach, Endpoint, Publication};
 pub use error::NetworkError;
-pub use inspect::{ConnectedContainer, NetworkDetails, inspect};
+pub use inspect::{ConnectedContainer, NetworkDetails, inspect, named};
 pub use list::list;
+pub use move_address::{MoveRequest, move_address};
 pub use prune::prune;
 pub use record::Subnet;
 pub use remove::remove;
 
 pub(crate) use ask::{check, mode};
+pub(crate) use budget::{apply as apply_budgets, forget as forget_budgets};
 pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
 pub(crate) use join::{allocate, attach, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;
+pub(crate) use move_address::{Float, float};
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;
 pub(crate) use resolver::{Netd, enter, follow, go_on as go_on_with_netd, rest};

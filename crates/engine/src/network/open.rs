@@ -77,6 +77,7 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
         }
     }
     let was_in_place = engine.store.meta(IN_PLACE).ok().flatten();
+    let this_boot = was_in_place.as_deref() == Some(engine.host.boot_id.as_str());
     let lived_in: Vec<_> = {
         let table = networks.table();
         let with_members = table.all().filter(|network| !network.members.is_empty());
@@ -89,11 +90,14 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
     }
     let result = if !lived_in.is_empty() {
         kernel.replace(&mut networks.table())
-    } else if was_in_place.as_deref() == Some(engine.host.boot_id.as_str()) {
+    } else if this_boot {
         kernel.clear()
     } else {
         Ok(())
     };
+    if !lived_in.is_empty() || this_boot {
+        super::budget::go_on(engine, &mut kernel);
+    }
     super::guard::watch(engine, &mut kernel);
     if let Err(error) = result {
         tracing::error!(error = %chain(&error), "the packet filter could not be put in place");

@@ -73,6 +73,9 @@ pub(crate) struct NetworkRecord {
     pub(crate) bridge: String,
     /// Its bridge's hardware address, six bytes in hex with colons.
     pub(crate) mac: String,
+    /// Whether its parent is a VLAN that was made for it.
+    #[serde(default)]
+    pub(crate) makes_parent: bool,
 }
 
 impl NetworkRecord {

@@ -12,6 +12,9 @@ use super::kernel::Kernel;
 use crate::Engine;
 use crate::container::View;
 
+/// What rates and budgets need.
+pub(crate) const NEEDS_BRIDGE: &str = "limits of what a container receives and sends (--net-rate-in, --net-rate-out, --net-budget-in, --net-budget-out) need a network with a bridge";
+
 /// Gives the cables of a container that runs the rates that it is asked to have now.
 pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkError> {
     let wanted = rates(&view.host);
@@ -32,13 +35,10 @@ pub(crate) fn apply(engine: &Arc<Engine>, view: &View) -> Result<(), NetworkErro
     Ok(())
 }
 
-/// Returns the error for rates on a network whose containers have no cable.
+/// Returns the error for rates and budgets on a network whose containers have no cable.
 pub(crate) fn no_bridge(endpoint: &Endpoint) -> NetworkError {
     NetworkError::Unsupported {
-        text: format!(
-            "--net-rate-in and --net-rate-out need a network with a bridge: {} has none",
-            endpoint.network_name
-        ),
+        text: format!("{}: {} has none", NEEDS_BRIDGE, endpoint.network_name),
     }
 }
 

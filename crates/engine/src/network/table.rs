@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use network::address::{Range, RangeError, TakeError};
+use network::budget::Holder;
 
 use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
@@ -24,6 +25,8 @@ pub(crate) struct Networks {
     kernel: Mutex<Kernel>,
     /// Whether somebody follows what others do with the packet filter.
     pub(crate) is_watched: AtomicBool,
+    /// Whether somebody writes down what is spent of budgets from time to time.
+    pub(crate) is_counted: AtomicBool,
 }
 
 impl Networks {
@@ -32,6 +35,7 @@ impl Networks {
             table: Mutex::default(),
             kernel: Mutex::new(kernel),
             is_watched: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
         }
     }
 
@@ -54,6 +58,8 @@ pub(crate) struct Table {
     pub(crate) ports: Ports,
     /// What has left and the packet filter still knows.
     pub(crate) gone: Vec<(Vec<Endpoint>, Vec<Publication>)>,
+    /// Containers that run and have a budget, as the packet filter knows them.
+    pub(crate) budgets: BTreeMap<String, Holder>,
     /// What containers have published.
     pub(crate) published: BTreeMap<String, Vec<Publication>>,
 }

@@ -1,6 +1,8 @@
 //! Expressions: the small steps of a rule, each of which loads, compares, looks up or decides.
 
-use super::Family;
+use std::time::Duration;
+
+use super::{Family, Quota, quota};
 use crate::message::Message;
 
 /// A place for up to 16 bytes between expressions (`NFT_REG_1` to `NFT_REG_4`), in quarters of four bytes each
@@ -169,6 +171,18 @@ pub enum Expression {
     Reject,
     /// Counts packets and bytes.
     Counter,
+    /// Counts bytes in the element of a set of quotas, which is made if it is not there; the rule goes on if more have
+    /// passed than the element says.
+    BeyondQuota {
+        /// The set.
+        set: String,
+        /// Where its key is.
+        key: Register,
+        /// How many bytes may pass, if the element is made.
+        bytes: u64,
+        /// How long it is there then.
+        time: Option<Duration>,
+    },
     /// Does not track the packet's connection.
     NoTrack,
     /// Decides.
@@ -243,6 +257,7 @@ fn name(expression: &Expression) -> &'static str {
         Expression::Redirect(_) => "redir",
         Expression::Reject => "reject",
         Expression::Counter => "counter",
+        Expression::BeyondQuota { .. } => "dynset",
         Expression::NoTrack => "notrack",
     }
 }
@@ -322,6 +337,23 @@ fn data(message: &mut Message, expression: &Expression) {
         // NFTA_COUNTER_{BYTES,PACKETS}
         Expression::Counter => {
             message.be64(1, 0).be64(2, 0);
+        }
+        // NFTA_DYNSET_{SET_NAME,SET_ID,OP,SREG_KEY,SREG_DATA,TIMEOUT,EXPR}: NFT_DYNSET_OP_ADD
+        Expression::BeyondQuota {
+            set,
+            key,
+            bytes,
+            time,
+        } => {
+            message.text(1, set).be32(3, 0).be32(4, key.0);
+            if let Some(time) = time {
+                message.be64(6, quota::milliseconds(*time));
+            }
+            let quota = Quota {
+                bytes: *bytes,
+                used: 0,
+            };
+            message.nested(7, |message| quota::append(message, quota));
         }
         Expression::Masquerade | Expression::NoTrack => {}
     }

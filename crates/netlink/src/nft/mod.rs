@@ -8,6 +8,7 @@
 mod chain;
 mod expression;
 mod listing;
+mod quota;
 mod rule;
 mod set;
 mod table;
@@ -18,6 +19,7 @@ pub use expression::{
     Comparison, Conntrack, Expression, Meta, Nat, Payload, Register, Verdict, ct_state, fib_destination_type,
 };
 pub use listing::{ListedChain, ListedRule, ListedSet, Step};
+pub use quota::{Quota, QuotaElement, add_quota, add_quota_set, quota_key};
 pub use rule::{Rule, add_rule};
 pub use set::{
     Element, ElementData, Field, Set, SetData, add_elements, add_set, flush_set, key, remove_elements,

@@ -7,6 +7,7 @@
 //! * [`shared`]: more addresses on a link of the host, made inside the namespace.
 //! * [`lent`]: a link of the host itself, moved in and given back.
 
+mod announce;
 mod cable;
 mod interface;
 mod lent;
@@ -22,6 +23,7 @@ use netlink::{NetlinkError, Socket};
 use rustix::io::Errno;
 use sys::netlink::Family;
 
+pub use announce::{add as add_address, remove as remove_address};
 pub use lent::{Lent, give_back};
 pub use oci::endpoint::{Attach, Route, Settings};
 use parameter::Parameter;

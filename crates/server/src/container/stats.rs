@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api_types::stats::{
-    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, StorageStats,
-    ThrottlingData,
+    BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, SpentBudget, Stats,
+    StorageStats, ThrottlingData,
 };
 use base::clock::Timestamp;
 use bytes::Bytes;
+use engine::Engine;
 use engine::container::{BlockCount, Sample, View};
+use engine::network::Spending;
 
 use crate::call::Call;
 use crate::reply::{self, Reply};
@@ -27,19 +29,20 @@ pub(crate) async fn stats(call: Call) -> Result<Reply, ApiError> {
     let sample = engine::container::stats(call.engine(), call.name()).await?;
     if !stream {
         if one_shot || !sample.view.status.has_process() {
-            return Ok(reply::ok(&document(&sample, None)));
+            return Ok(reply::ok(&document(call.engine(), &sample, None)));
         }
         // Docker's clients compute the CPU share from two samples of one reply.
         tokio::time::sleep(INTERVAL).await;
         let next = engine::container::stats(call.engine(), call.name()).await?;
-        return Ok(reply::ok(&document(&next, Some(&sample))));
+        return Ok(reply::ok(&document(call.engine(), &next, Some(&sample))));
     }
     let (sender, receiver) = reply::channel();
     tokio::spawn(async move {
         let mut previous: Option<Sample> = None;
         let mut current = sample;
         loop {
-            let Ok(mut line) = serde_json::to_vec(&document(&current, previous.as_ref())) else {
+            let Ok(mut line) = serde_json::to_vec(&document(call.engine(), &current, previous.as_ref()))
+            else {
                 return;
             };
             line.push(b'\n');
@@ -60,7 +63,8 @@ pub(crate) async fn stats(call: Call) -> Result<Reply, ApiError> {
     Ok(reply::stream("application/json", receiver))
 }
 
-fn document(sample: &Sample, previous: Option<&Sample>) -> Stats {
+fn document(engine: &Engine, sample: &Sample, previous: Option<&Sample>) -> Stats {
+    let [received, sent] = engine::network::spending(engine, &sample.view).map(|one| one.map(spent));
     Stats {
         name: format!("/{}", sample.view.name),
         id: sample.view.id.to_string(),
@@ -89,6 +93,17 @@ fn document(sample: &Sample, previous: Option<&Sample>) -> Stats {
             limit: sample.memory.limit,
         },
         networks: interfaces(&sample.view),
+        berth_net_budget_in: received,
+        berth_net_budget_out: sent,
+    }
+}
+
+fn spent(spending: Spending) -> SpentBudget {
+    SpentBudget {
+        bytes: spending.budget.bytes,
+        used: spending.used,
+        seconds: spending.budget.seconds,
+        until: spending.until.map(|until| until.to_string()).unwrap_or_default(),
     }
 }
 

@@ -6,8 +6,8 @@ use api_types::host_config as api;
 use api_types::mount as api_mount;
 use api_types::network::PortBinding;
 use engine::config::{
-    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, PortRequest, Protocol,
-    Resources, RestartRequest, RootfsRequest, Ulimit,
+    DeviceLimit, DeviceRequest, HostConfig, IdMap, LogRequest, MountRequest, NetBudget, PortRequest,
+    Protocol, Resources, RestartRequest, RootfsRequest, Ulimit,
 };
 
 use super::{list, signed};
@@ -33,6 +33,8 @@ pub(crate) fn from_api(api: api::HostConfig) -> Result<HostConfig, ApiError> {
         publish_all_ports: api.publish_all_ports,
         net_rate_in: rate(api.berth_net_rate_in)?.unwrap_or(0),
         net_rate_out: rate(api.berth_net_rate_out)?.unwrap_or(0),
+        net_budget_in: budget(api.berth_net_budget_in)?.flatten(),
+        net_budget_out: budget(api.berth_net_budget_out)?.flatten(),
         dns: api.dns.unwrap_or_default(),
         dns_options: api.dns_options.unwrap_or_default(),
         dns_search: api.dns_search.unwrap_or_default(),
@@ -404,6 +406,36 @@ fn rate(sent: i64) -> Result<Option<u64>, ApiError> {
     }
 }
 
+/// Reads how many bytes may pass in a time: 0 is not said, -1 is without limit, which is `Some(None)`.
+fn budget(sent: api::NetBudget) -> Result<Option<Option<NetBudget>>, ApiError> {
+    let invalid = || {
+        ApiError::invalid(format!(
+            "invalid budget of {} bytes in {} seconds: both must be positive, seconds may be 0, or bytes -1",
+            sent.bytes, sent.seconds
+        ))
+    };
+    match (u64::try_from(sent.bytes), u64::try_from(sent.seconds)) {
+        (Ok(0), Ok(0)) => Ok(None),
+        (Err(_), Ok(0)) if sent.bytes == -1 => Ok(Some(None)),
+        (Ok(bytes), Ok(seconds)) if bytes > 0 && seconds <= LONGEST_BUDGET => {
+            Ok(Some(Some(NetBudget { bytes, seconds })))
+        }
+        _ => Err(invalid()),
+    }
+}
+
+/// The longest time of a budget in seconds: ten years.
+const LONGEST_BUDGET: u64 = 10 * 366 * 24 * 3600;
+
+/// Translates back.
+fn budget_to(budget: Option<NetBudget>) -> api::NetBudget {
+    let small = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    budget.map_or_else(api::NetBudget::default, |budget| api::NetBudget {
+        bytes: small(budget.bytes),
+        seconds: small(budget.seconds),
+    })
+}
+
 /// Translates an update.
 pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::container::UpdateRequest, ApiError> {
     let unsupported = [
@@ -468,6 +500,8 @@ pub(crate) fn update_from_api(api: api::UpdateRequest) -> Result<engine::contain
         shm_size,
         net_rate_in: rate(api.berth_net_rate_in)?,
         net_rate_out: rate(api.berth_net_rate_out)?,
+        net_budget_in: budget(api.berth_net_budget_in)?,
+        net_budget_out: budget(api.berth_net_budget_out)?,
     })
 }
 
@@ -597,6 +631,8 @@ pub(crate) fn to_api(host: &HostConfig, network_mode: &str) -> api::HostConfig {
         berth_gid_maps: maps_to(&host.gid_maps),
         berth_net_rate_in: i64::try_from(host.net_rate_in).unwrap_or(i64::MAX),
         berth_net_rate_out: i64::try_from(host.net_rate_out).unwrap_or(i64::MAX),
+        berth_net_budget_in: budget_to(host.net_budget_in),
+        berth_net_budget_out: budget_to(host.net_budget_out),
         berth_keep_namespaces: host.keep_namespaces,
     }
 }

@@ -125,6 +125,7 @@ pub(crate) fn endpoint_from(settings: EndpointSettings) -> Result<EndpointReques
         ipv4,
         ipv6,
         link_local: link_local.collect::<Result<_, _>>()?,
+        floating: Vec::new(),
         mac: settings.mac_address.replace('-', ":").to_ascii_lowercase(),
         aliases: settings.aliases.unwrap_or_default(),
         links: settings.links.unwrap_or_default(),
@@ -174,12 +175,12 @@ pub(crate) fn networks(
             let settings = endpoint_to(view, &asked, Some(has), has.network.clone(), version);
             return (has.network_name.clone(), settings);
         }
-        let (name, id) = match engine::network::inspect(engine, &asked.name) {
+        let (name, id) = match engine::network::named(engine, &asked.name) {
             // As in docker, one that was never started has not met its networks.
-            Ok(network) if view.started_at == Timestamp::NEVER => (network.name, String::new()),
-            Ok(network) => (network.name, network.id),
+            Some((name, _)) if view.started_at == Timestamp::NEVER => (name, String::new()),
+            Some(network) => network,
             // It was removed since.
-            Err(_) => (asked.name.clone(), String::new()),
+            None => (asked.name.clone(), String::new()),
         };
         (name, endpoint_to(view, &asked, None, id, version))
     });
@@ -215,6 +216,7 @@ fn endpoint_to(
         mac_address: request.mac.clone(),
         driver_opts: Some(request.driver_opts.clone()).filter(|options| !options.is_empty()),
         gw_priority: request.gw_priority,
+        berth_floating_addresses: request.floating.iter().map(ToString::to_string).collect(),
         network_id: network,
         ..EndpointSettings::default()
     };

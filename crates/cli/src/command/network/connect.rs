@@ -78,13 +78,9 @@ fn endpoint(arguments: &Arguments) -> Result<EndpointSettings, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{Parsed, parse};
 
     fn build(text: &str) -> Result<String, Failure> {
-        let arguments: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        let Parsed::Run(arguments) = parse(&COMMAND, &arguments)? else {
-            panic!("help");
-        };
+        let arguments = super::super::parsed(&COMMAND, text)?;
         Ok(serde_json::to_string(&endpoint(&arguments)?).unwrap())
     }
 

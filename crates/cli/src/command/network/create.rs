@@ -187,13 +187,9 @@ fn cidr(text: &str) -> Result<(IpAddr, u32), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{Parsed, parse};
 
     fn build(text: &str) -> Result<String, Failure> {
-        let arguments: Vec<String> = text.split(' ').map(str::to_owned).collect();
-        let Parsed::Run(arguments) = parse(&COMMAND, &arguments)? else {
-            panic!("help");
-        };
+        let arguments = super::super::parsed(&COMMAND, text)?;
         Ok(serde_json::to_string(&request(&arguments)?).unwrap())
     }
 

@@ -1,18 +1,17 @@
 //! Rates, measured with packets between a machine and a container on its bridge.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use netlink::Socket;
 use network::endpoint::{self, Attach, Settings};
 use network::shape::{self, Rates};
 use network::{address, bridge, counters};
-use sys::clone::CloneFlags;
-use sys::namespace::visit_network;
 use sys::netlink::Family;
+
+use crate::world::Host;
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
 const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
@@ -20,25 +19,16 @@ const PORT: &str = "bv0123456789a";
 /// How long is measured, from the first byte on: what waits in a socket when a measurement begins later would count too.
 const WINDOW: Duration = Duration::from_millis(3200);
 
-fn namespace() -> OwnedFd {
-    let made = std::thread::spawn(|| {
-        sys::namespace::unshare(CloneFlags::NEWNET).unwrap();
-        sys::net::loopback_up().unwrap();
-        OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
-    });
-    made.join().unwrap()
-}
-
 struct World {
-    machine: OwnedFd,
-    container: OwnedFd,
+    machine: Host,
+    container: Host,
     socket: Socket,
 }
 
 impl World {
     fn new() -> Self {
-        let (machine, container) = (namespace(), namespace());
-        let socket = visit_network(machine.as_fd(), || {
+        let (machine, container) = (Host::new(), Host::new());
+        let socket = machine.inside(|| {
             let mut socket = Socket::open(Family::Route).unwrap();
             let settings = bridge::Settings {
                 name: "br-a".to_owned(),
@@ -52,7 +42,7 @@ impl World {
         let mut world = Self {
             machine,
             container,
-            socket: socket.unwrap(),
+            socket,
         };
         world.plug();
         world
@@ -78,10 +68,10 @@ impl World {
     }
 
     /// Returns the bits in a second that a connection to `address` gets through.
-    fn speed(&self, from: &OwnedFd, to: &OwnedFd, address: Ipv4Addr) -> f64 {
-        let listener = visit_network(to.as_fd(), || TcpListener::bind((address, 0)).unwrap()).unwrap();
+    fn speed(&self, from: &Host, to: &Host, address: Ipv4Addr) -> f64 {
+        let listener = to.inside(|| TcpListener::bind((address, 0)).unwrap());
         let address = listener.local_addr().unwrap();
-        let mut sender = visit_network(from.as_fd(), || TcpStream::connect(address).unwrap()).unwrap();
+        let mut sender = from.inside(|| TcpStream::connect(address).unwrap());
         let (mut receiver, _) = listener.accept().unwrap();
         let sending = std::thread::spawn(move || while sender.write_all(&[7; 1 << 14]).is_ok() {});
         let mut buffer = vec![0; 1 << 16];

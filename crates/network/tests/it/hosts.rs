@@ -4,22 +4,22 @@
 //! outside 198.51.100.9 ──wire── 198.51.100.1 machine ── br-a 10.50.0.1/24 ── one 10.50.0.2, two 10.50.0.3
 //!                                                   └── br-b 10.60.0.1/24 ── three 10.60.0.2
 //! ```
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use netlink::Socket;
 use netlink::route::{
     Address, LinkChange, LinkKind, MacAddress, NewLink, Route, Target, add_address, add_link, add_route,
     change_link,
 };
-use netlink::{Message, Socket};
 use network::firewall::{EndpointFacts, Firewall, NetworkFacts, Protocol, Publication, State};
 use network::{address, bridge, endpoint};
-use sys::clone::CloneFlags;
 use sys::netlink::Family;
+
+use crate::world::{Host, up, wire};
 
 const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
@@ -29,37 +29,7 @@ const THREE: Ipv4Addr = Ipv4Addr::new(10, 60, 0, 2);
 /// How long to wait for what must not come.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-struct Host(OwnedFd);
-
 impl Host {
-    fn new() -> Self {
-        let made = std::thread::spawn(|| {
-            sys::namespace::unshare(CloneFlags::NEWNET).unwrap();
-            sys::net::loopback_up().unwrap();
-            OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
-        });
-        Self(made.join().unwrap())
-    }
-
-    fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                sys::namespace::setns(self.0.as_fd(), CloneFlags::NEWNET).unwrap();
-                work()
-            });
-            thread.join().unwrap()
-        })
-    }
-
-    fn route(&self) -> Socket {
-        Socket::open_in(Family::Route, self.0.as_fd()).unwrap()
-    }
-
-    fn filter(&self, messages: &[Message]) {
-        let mut socket = Socket::open_in(Family::Netfilter, self.0.as_fd()).unwrap();
-        socket.request(messages).unwrap();
-    }
-
     /// Connects, which must succeed; returns what the server saw of the client.
     fn reaches(&self, address: impl Into<SocketAddr>, server: &Server) -> Option<IpAddr> {
         self.connect(address.into(), server, Duration::from_secs(10))
@@ -113,17 +83,21 @@ struct World {
     state: State,
 }
 
-fn up() -> LinkChange<'static> {
-    LinkChange {
-        up: Some(true),
-        ..LinkChange::default()
-    }
-}
-
 impl World {
     fn new() -> Self {
         let [machine, outside, one, two, three] = std::array::from_fn(|_| Host::new());
-        wire(&machine, &outside);
+        wire((&machine, Some(MACHINE)), (&outside, Some(OUTSIDE)));
+        // It knows no way to the networks but asks the machine.
+        let everywhere = Route {
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            prefix: 0,
+            gateway: Some(MACHINE.into()),
+            link: None,
+            source: None,
+            metric: None,
+            on_link: false,
+        };
+        outside.route().request(&[add_route(&everywhere)]).unwrap();
         let mut world = Self {
             machine,
             outside,
@@ -160,7 +134,7 @@ impl World {
     }
 
     fn apply(&self) {
-        self.machine.filter(&self.firewall.replace(&self.state));
+        self.machine.change_filter(&self.firewall.replace(&self.state));
     }
 
     fn container(&self, address: Ipv4Addr) -> &Host {
@@ -192,13 +166,13 @@ impl World {
             mac,
             addresses: vec![address.into()],
         };
-        self.machine.filter(&self.firewall.add_endpoint(&facts));
-        endpoint::join(&mut machine, self.container(address).0.as_fd(), &settings).unwrap();
+        self.machine.change_filter(&self.firewall.add_endpoint(&facts));
+        endpoint::join(&mut machine, self.container(address).as_fd(), &settings).unwrap();
         self.state.endpoints.push(facts);
     }
 
     fn publish(&mut self, publication: Publication) {
-        self.machine.filter(&self.firewall.publish(&[publication]));
+        self.machine.change_filter(&self.firewall.publish(&[publication]));
         self.state.publications.push(publication);
     }
 }
@@ -209,47 +183,6 @@ fn cable(bridge: &str, port: &str, talking: bool) -> endpoint::Attach {
         port: port.to_owned(),
         talking,
     }
-}
-
-/// A wire from the machine to the host outside, which knows no way to the networks but asks the machine.
-fn wire(machine: &Host, outside: &Host) {
-    let mut socket = machine.route();
-    let peer = NewLink {
-        name: "eth0",
-        kind: LinkKind::Ifb,
-        settings: LinkChange {
-            namespace: Some(outside.0.as_fd()),
-            ..LinkChange::default()
-        },
-    };
-    let link = NewLink {
-        name: "wire",
-        kind: LinkKind::Veth { peer: Box::new(peer) },
-        settings: up(),
-    };
-    socket.request(&[add_link(&link)]).unwrap();
-    for (host, name, address) in [(machine, "wire", MACHINE), (outside, "eth0", OUTSIDE)] {
-        let mut socket = host.route();
-        let index = socket.link(Target::Name(name)).unwrap().index;
-        let own = Address {
-            link: index,
-            address: address.into(),
-            prefix: 24,
-        };
-        socket
-            .request(&[change_link(Target::Index(index), &up()), add_address(&own)])
-            .unwrap();
-    }
-    let everywhere = Route {
-        destination: Ipv4Addr::UNSPECIFIED.into(),
-        prefix: 0,
-        gateway: Some(MACHINE.into()),
-        link: None,
-        source: None,
-        metric: None,
-        on_link: false,
-    };
-    outside.route().request(&[add_route(&everywhere)]).unwrap();
 }
 
 fn tcp(host: Option<Ipv4Addr>, first: u16, last: u16, container: Ipv4Addr, port: u16) -> Publication {
@@ -307,7 +240,9 @@ fn a_published_port_is_reached_from_everywhere_and_sees_who_comes() {
     assert_eq!(world.three.reaches((MACHINE, 8080), &server), Some(THREE.into()));
 
     let published = world.state.publications.pop().unwrap();
-    world.machine.filter(&world.firewall.unpublish(&[published]));
+    world
+        .machine
+        .change_filter(&world.firewall.unpublish(&[published]));
     assert!(world.outside.is_kept_from((MACHINE, 8080), &server));
 }
 
@@ -468,8 +403,8 @@ fn containers_that_may_not_talk_are_kept_apart_on_the_bridge() {
         mac: address::mac_address([9; 6]),
         addresses: vec![silent.into()],
     };
-    world.machine.filter(&world.firewall.add_endpoint(&facts));
-    endpoint::join(&mut machine, world.two.0.as_fd(), &settings).unwrap();
+    world.machine.change_filter(&world.firewall.add_endpoint(&facts));
+    endpoint::join(&mut machine, world.two.as_fd(), &settings).unwrap();
     assert!(world.two.is_kept_from((THREE, 80), &server));
     assert!(world.machine.reaches((THREE, 80), &server).is_some());
     let outside = Server::start(&world.outside, (OUTSIDE, 80).into(), "outside");
@@ -493,17 +428,17 @@ fn a_join_that_fails_leaves_nothing() {
         rates: Default::default(),
     };
     // The name is taken inside; then a route that cannot be.
-    let error = endpoint::join(&mut machine, world.one.0.as_fd(), &settings).unwrap_err();
+    let error = endpoint::join(&mut machine, world.one.as_fd(), &settings).unwrap_err();
     assert_eq!(error.to_string(), "plug \"veth-new\" into the bridge");
     settings.interface = "eth1".to_owned();
     settings.routes = vec![endpoint::Route {
         destination: (Ipv4Addr::new(203, 0, 113, 0).into(), 33),
         gateway: None,
     }];
-    let error = endpoint::join(&mut machine, world.one.0.as_fd(), &settings).unwrap_err();
+    let error = endpoint::join(&mut machine, world.one.as_fd(), &settings).unwrap_err();
     assert_eq!(error.to_string(), "set up interface \"eth1\" in the container");
     assert_eq!(machine.links().unwrap().len(), before);
-    world.machine.filter(&world.firewall.remove());
+    world.machine.change_filter(&world.firewall.remove());
     let made_twice = world.machine.inside(|| {
         let settings = bridge::Settings {
             name: "br-a".to_owned(),
@@ -530,7 +465,7 @@ fn a_machine_that_was_no_router_forwards_for_its_networks_only() {
         name: "eth0",
         kind: LinkKind::Ifb,
         settings: LinkChange {
-            namespace: Some(second.0.as_fd()),
+            namespace: Some(second.as_fd()),
             ..LinkChange::default()
         },
     };
@@ -590,7 +525,7 @@ fn a_bridge_without_a_port_left_says_so() {
         rates: Default::default(),
     };
     let full = (0..1030).find_map(|number| {
-        endpoint::join(&mut machine, world.one.0.as_fd(), &settings(number))
+        endpoint::join(&mut machine, world.one.as_fd(), &settings(number))
             .err()
             .map(|error| (number, error.to_string()))
     });

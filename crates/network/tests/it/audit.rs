@@ -1,27 +1,18 @@
 //! What an audit says of rules that nft(8) has put in place, in a network namespace of the test's own.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 
 use netlink::Socket;
 use netlink::route::MacAddress;
 use network::audit::{Exposure, Listener, Ruleset, audit};
 use network::firewall::{EndpointFacts, Firewall, NetworkFacts, Protocol, Publication, State};
-use sys::clone::CloneFlags;
 use sys::netlink::Family;
 
-const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 2);
+use crate::world::Host;
 
-fn namespace() -> OwnedFd {
-    let made = std::thread::spawn(|| {
-        sys::namespace::unshare(CloneFlags::NEWNET).unwrap();
-        OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
-    });
-    made.join().unwrap()
-}
+const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 2);
 
 fn state() -> State {
     State {
@@ -52,8 +43,7 @@ fn state() -> State {
 
 /// Returns the audit of a machine with these rules beside Berth's own; `None` where there is no nft(8).
 fn audited(rules: &str, state: &State) -> Option<Vec<Exposure>> {
-    let namespace = namespace();
-    let inside = sys::namespace::visit_network(namespace.as_fd(), || {
+    Host::new().inside(|| {
         let mut socket = Socket::open(Family::Netfilter).unwrap();
         socket.request(&Firewall::new("berth").replace(state)).unwrap();
         let nft = Command::new("nft")
@@ -78,8 +68,7 @@ fn audited(rules: &str, state: &State) -> Option<Vec<Exposure>> {
             ..ssh
         };
         Some(audit(&ruleset, "berth", &[ssh, local], state))
-    });
-    inside.unwrap()
+    })
 }
 
 /// Returns what stops ssh, and what stops the published port.

@@ -3,51 +3,29 @@
 //! ```text
 //! outside 198.51.100.9 ──wire── machine ── one, two on the machine's end of the wire
 //! ```
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use netlink::Socket;
-use netlink::route::{
-    Address, LinkChange, LinkKind, MacAddress, NewLink, Target, add_address, add_link, change_link,
-};
+use netlink::route::{Address, MacAddress, Target, add_address};
 use network::endpoint::{self, Attach, EndpointError, Restored, Settings};
-use sys::clone::CloneFlags;
+
 use sys::netlink::Family;
+
+use crate::world::{Host, wire};
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 const ONE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 const TWO: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
 
-struct Host(OwnedFd);
-
-impl Host {
-    fn new() -> Self {
-        let made = std::thread::spawn(|| {
-            sys::namespace::unshare(CloneFlags::NEWNET).unwrap();
-            sys::net::loopback_up().unwrap();
-            OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
-        });
-        Self(made.join().unwrap())
-    }
-
-    fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
-        sys::namespace::visit_network(self.0.as_fd(), work).unwrap()
-    }
-
-    fn route(&self) -> Socket {
-        self.inside(|| Socket::open(Family::Route).unwrap())
-    }
-
-    /// Tells whether a connection to a server of `other` is made.
-    fn reaches(&self, other: &Self, address: Ipv4Addr, patience: Duration) -> bool {
-        let listener = other.inside(|| TcpListener::bind((address, 0)).unwrap());
-        let address = SocketAddr::from((address, listener.local_addr().unwrap().port()));
-        self.inside(|| TcpStream::connect_timeout(&address, patience))
-            .is_ok()
-    }
+/// Tells whether a connection to a server of `other` is made.
+fn reaches(host: &Host, other: &Host, address: Ipv4Addr, patience: Duration) -> bool {
+    let listener = other.inside(|| TcpListener::bind((address, 0)).unwrap());
+    let address = SocketAddr::from((address, listener.local_addr().unwrap().port()));
+    host.inside(|| TcpStream::connect_timeout(&address, patience))
+        .is_ok()
 }
 
 const LONG: Duration = Duration::from_secs(10);
@@ -56,33 +34,7 @@ const SHORT: Duration = Duration::from_millis(400);
 /// The machine, and the host at the other end of its wire.
 fn machine() -> (Host, Host) {
     let (machine, outside) = (Host::new(), Host::new());
-    let up = LinkChange {
-        up: Some(true),
-        ..LinkChange::default()
-    };
-    let peer = NewLink {
-        name: "eth0",
-        kind: LinkKind::Ifb,
-        settings: LinkChange {
-            namespace: Some(outside.0.as_fd()),
-            ..LinkChange::default()
-        },
-    };
-    let link = NewLink {
-        name: "wire",
-        kind: LinkKind::Veth { peer: Box::new(peer) },
-        settings: up,
-    };
-    machine.route().request(&[add_link(&link)]).unwrap();
-    let mut socket = outside.route();
-    let link = socket.link(Target::Name("eth0")).unwrap().index;
-    let address = Address {
-        link,
-        address: OUTSIDE.into(),
-        prefix: 24,
-    };
-    let up = change_link(Target::Index(link), &up);
-    socket.request(&[add_address(&address), up]).unwrap();
+    wire((&machine, None), (&outside, Some(OUTSIDE)));
     (machine, outside)
 }
 
@@ -110,7 +62,7 @@ fn macvlan(mode: &str) -> Attach {
 fn join(machine: &Host, container: &Host, settings: &Settings) -> Result<(), EndpointError> {
     machine.inside(|| {
         let mut socket = Socket::open(Family::Route).unwrap();
-        endpoint::join(&mut socket, container.0.as_fd(), settings).map(drop)
+        endpoint::join(&mut socket, container.as_fd(), settings).map(drop)
     })
 }
 
@@ -121,18 +73,18 @@ fn a_macvlan_in_each_of_its_modes() {
         let (one, two) = (Host::new(), Host::new());
         join(&machine, &one, &settings(macvlan(mode), ONE)).unwrap();
         join(&machine, &two, &settings(macvlan(mode), TWO)).unwrap();
-        assert!(one.reaches(&outside, OUTSIDE, LONG), "{mode}");
-        assert!(outside.reaches(&two, TWO, LONG), "{mode}");
+        assert!(reaches(&one, &outside, OUTSIDE, LONG), "{mode}");
+        assert!(reaches(&outside, &two, TWO, LONG), "{mode}");
         let patience = if sees_neighbour { LONG } else { SHORT };
-        assert_eq!(one.reaches(&two, TWO, patience), sees_neighbour, "{mode}");
-        endpoint::remove(two.0.as_fd(), "eth0").unwrap();
-        endpoint::remove(two.0.as_fd(), "eth0").unwrap();
+        assert_eq!(reaches(&one, &two, TWO, patience), sees_neighbour, "{mode}");
+        endpoint::remove(two.as_fd(), "eth0").unwrap();
+        endpoint::remove(two.as_fd(), "eth0").unwrap();
         assert_eq!(two.route().links().unwrap().len(), 1);
     }
     let (machine, outside) = machine();
     let (one, two) = (Host::new(), Host::new());
     join(&machine, &one, &settings(macvlan("passthru"), ONE)).unwrap();
-    assert!(one.reaches(&outside, OUTSIDE, LONG));
+    assert!(reaches(&one, &outside, OUTSIDE, LONG));
     let error = join(&machine, &two, &settings(macvlan("passthru"), TWO)).unwrap_err();
     assert_eq!(error.to_string(), "use link \"wire\" of the host");
     assert_eq!(two.route().links().unwrap().len(), 1);
@@ -151,7 +103,7 @@ fn a_hardware_address_is_waited_for_until_the_run_before_is_gone() {
         drop(first);
     });
     join(&machine, &second, &settings).unwrap();
-    assert!(second.reaches(&outside, OUTSIDE, LONG));
+    assert!(reaches(&second, &outside, OUTSIDE, LONG));
     ending.join().unwrap();
 }
 
@@ -163,7 +115,7 @@ fn what_was_kept_is_completed() {
     let restore = || {
         machine.inside(|| {
             let mut socket = Socket::open(Family::Route).unwrap();
-            endpoint::restore(&mut socket, one.0.as_fd(), &settings).unwrap()
+            endpoint::restore(&mut socket, one.as_fd(), &settings).unwrap()
         })
     };
     assert!(matches!(restore(), Restored::Joined(None)));
@@ -178,7 +130,7 @@ fn what_was_kept_is_completed() {
         .request(&[netlink::route::remove_address(&address)])
         .unwrap();
     assert!(matches!(restore(), Restored::WasThere));
-    assert!(one.reaches(&outside, OUTSIDE, LONG));
+    assert!(reaches(&one, &outside, OUTSIDE, LONG));
 }
 
 #[test]
@@ -200,7 +152,7 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
         matches!(made.as_str(), "" | "the kernel has no ipvlan links"),
         "{made}"
     );
-    endpoint::remove(one.0.as_fd(), "eth0").unwrap();
+    endpoint::remove(one.as_fd(), "eth0").unwrap();
     assert_eq!(error(ipvlan("l4", "bridge")), "ipvlan has no mode \"l4\"");
     assert_eq!(error(ipvlan("l3", "open")), "ipvlan has no mode \"open\"");
     assert_eq!(error(macvlan("source")), "macvlan has no mode \"source\"");
@@ -256,17 +208,17 @@ fn a_link_of_the_host_is_lent_and_given_back_as_it_was() {
     is_as_before();
     settings.routes.clear();
     let lent = machine.inside(|| {
-        endpoint::join(&mut socket, one.0.as_fd(), &settings)
+        endpoint::join(&mut socket, one.as_fd(), &settings)
             .unwrap()
             .unwrap()
     });
     assert_eq!(lent.link(), "wire");
     let inside = one.route().link(Target::Name("eth0")).unwrap();
     assert_eq!((inside.mtu, inside.mac), (1300, settings.mac.map(MacAddress)));
-    assert!(one.reaches(&outside, OUTSIDE, LONG));
+    assert!(reaches(&one, &outside, OUTSIDE, LONG));
     for _ in 0..2 {
         machine.inside(|| endpoint::give_back(&mut socket, &lent).unwrap());
         is_as_before();
     }
-    assert!(machine.reaches(&outside, OUTSIDE, LONG));
+    assert!(reaches(&machine, &outside, OUTSIDE, LONG));
 }
