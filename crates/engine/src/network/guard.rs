@@ -103,14 +103,13 @@ async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
         let table = engine.config.network.firewall.as_str();
         let budgets = engine.networks.kernel().budgets.table_name().to_owned();
         let news = match removals {
-            Ok(Some(removals))
-                if removals
-                    .iter()
-                    .all(|one| one.by == own || (one.table != table && one.table != budgets)) =>
-            {
-                continue;
+            Ok(Some(removals)) => {
+                let is_ours = |name: &str| name == table || name == budgets;
+                if !removals.iter().any(|one| one.by != own && is_ours(&one.table)) {
+                    continue;
+                }
+                News::Removed
             }
-            Ok(Some(_)) => News::Removed,
             Ok(None) => News::Lost,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the packet filter is not watched any more");

@@ -37,10 +37,8 @@ pub(crate) struct Kernel {
     /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
     /// `None`: nobody has looked.
     pub(super) closed: Option<(bool, bool)>,
-    /// The packet filter's generation when it was compared last.
-    generation: Option<u32>,
-    /// Transactions of this daemon since then.
-    transactions: u32,
+    /// The packet filter's generation and this daemon's own transactions, when they were compared last.
+    compared: Option<(u32, u32)>,
 }
 
 impl Kernel {
@@ -54,8 +52,7 @@ impl Kernel {
             is_in_place: false,
             extensions: BTreeMap::new(),
             closed: None,
-            generation: None,
-            transactions: 0,
+            compared: None,
         }
     }
 
@@ -222,7 +219,7 @@ impl Kernel {
         self.extensions = extension::in_use(table);
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
-        self.transact(&messages)?;
+        self.filter()?.request(&messages)?;
         self.is_in_place = true;
         Ok(())
     }
@@ -236,7 +233,7 @@ impl Kernel {
     pub(crate) fn clear(&mut self) -> Result<(), NetlinkError> {
         let messages = self.firewall.remove();
         self.is_in_place = false;
-        self.transact(&messages)
+        self.filter()?.request(&messages)
     }
 
     /// Returns the number of the socket that changes the packet filter.
@@ -252,16 +249,16 @@ impl Kernel {
     /// Returns whether anybody else may have changed the packet filter since this was asked last. The kernel numbers all
     /// transactions; when there were no more of them than this daemon's own, nobody has.
     pub(crate) fn is_others_too(&mut self) -> bool {
-        let own = std::mem::take(&mut self.transactions);
-        let now = self.filter().and_then(Socket::generation).ok();
-        let before = std::mem::replace(&mut self.generation, now);
-        !matches!((before, now), (Some(before), Some(now)) if now.wrapping_sub(before) == own)
-    }
-
-    fn transact(&mut self, messages: &[Message]) -> Result<(), NetlinkError> {
-        self.filter()?.request(messages)?;
-        self.transactions = self.transactions.wrapping_add(1);
-        Ok(())
+        let now = self
+            .filter()
+            .and_then(|socket| Ok((socket.generation()?, socket.transactions())))
+            .ok();
+        match (std::mem::replace(&mut self.compared, now), now) {
+            (Some((before, own_before)), Some((now, own))) => {
+                now.wrapping_sub(before) != own.wrapping_sub(own_before)
+            }
+            _ => true,
+        }
     }
 
     /// Returns the socket for the packet filter.
@@ -288,7 +285,7 @@ impl Kernel {
         if messages.is_empty() {
             return Ok(());
         }
-        match self.transact(&messages) {
+        match self.filter()?.request(&messages) {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = %base::error::chain(&error), "the packet filter is not as it was left and is made again");
