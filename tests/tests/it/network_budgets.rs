@@ -117,7 +117,8 @@ fn q4_a_budget_outlives_runs_and_daemons_and_changes_live() -> Result<()> {
         "box",
     ])?;
     let received = world.passes_in(40)?;
-    ensure!((9..=10).contains(&received), "{received}");
+    // Those that waited for the container's hardware address are on their way too.
+    ensure!((6..=10).contains(&received), "{received}");
     assert_eq!(world.passes_out(40)?, 40);
     // On another network it is the same budget.
     world.daemon.ok(&["network", "create", "other"])?;
