@@ -81,13 +81,13 @@ pub(crate) fn apply(engine: &Arc<Engine>, container: &Container, view: &View) ->
     };
     let mut kernel = engine.networks.kernel();
     if !has(&view.host) {
-        return match engine.networks.table().budgets.remove(container.id.as_str()) {
-            Some(_) => {
-                forget(engine, container);
-                replace(engine, &mut kernel).map_err(|error| failed(Box::new(error)))
-            }
-            None => Ok(()),
-        };
+        // A statement of its own: the table is locked until its end.
+        let had = engine.networks.table().budgets.remove(container.id.as_str());
+        if had.is_some() {
+            forget(engine, container);
+            replace(engine, &mut kernel).map_err(|error| failed(Box::new(error)))?;
+        }
+        return Ok(());
     }
     if let Some(endpoint) = view.endpoints.iter().find(|endpoint| endpoint.port().is_none()) {
         return Err(super::shaping::no_bridge(endpoint));
