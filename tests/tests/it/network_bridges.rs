@@ -157,7 +157,11 @@ fn a_network_is_larger_than_a_bridge() -> Result<()> {
     rustix::process::kill_process(first, rustix::process::Signal::KILL)?;
     until("the container to be back", Duration::from_secs(20), || {
         let is_gone = !std::path::Path::new("/proc").join(&pid).exists();
-        Ok(is_gone && machine.run(&["busybox", "ping", "-c", "1", "-W", "1", &address])?.code == 0)
+        Ok(is_gone
+            && machine
+                .run(&["busybox", "ping", "-c", "1", "-W", "1", &address])?
+                .code
+                == 0)
     })?;
     assert_eq!(cables(&machine)?, [2, 2]);
     daemon.launch()?;
