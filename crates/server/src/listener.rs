@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -63,6 +64,11 @@ impl base::error::Kinded for ListenError {
     }
 }
 
+/// How long somebody may hold the socket: a daemon that was killed while it started a process leaves that one with a copy,
+/// until it executes its program.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How often that is looked at.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How many clients may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
@@ -116,7 +122,13 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut connected = UnixStream::connect(path);
+    while connected.is_ok() && Instant::now() < deadline {
+        std::thread::sleep(PAUSE);
+        connected = UnixStream::connect(path);
+    }
+    match connected {
         Ok(_stream) => Err(ListenError::InUse {
             path: path.to_owned(),
         }),
