@@ -27,6 +27,12 @@ impl Sample {
         sorted.get(index).copied()
     }
 
+    /// Returns the mean; `None` without times.
+    pub fn mean(&self) -> Option<Duration> {
+        let count = u32::try_from(self.times.len()).ok()?;
+        self.times.iter().sum::<Duration>().checked_div(count)
+    }
+
     /// Returns the median; `None` without times.
     pub fn median(&self) -> Option<Duration> {
         self.percentile(50)
@@ -44,6 +50,15 @@ pub fn show(time: Duration) -> String {
         format!("{:.0} ms", micros / 1e3)
     } else {
         format!("{:.1} s", micros / 1e6)
+    }
+}
+
+/// Writes how much more `other` is than `one`.
+pub fn difference(one: Duration, other: Duration) -> String {
+    if other >= one {
+        show(other - one)
+    } else {
+        format!("- {}", show(one - other))
     }
 }
 
@@ -69,6 +84,7 @@ mod tests {
             sample.add(Duration::from_millis(millis));
         }
         assert_eq!(sample.median(), Some(Duration::from_millis(3)));
+        assert_eq!(sample.mean(), Some(Duration::from_millis(3)));
         assert_eq!(sample.percentile(90), Some(Duration::from_millis(5)));
         assert_eq!(sample.percentile(0), Some(Duration::from_millis(1)));
     }
@@ -79,6 +95,11 @@ mod tests {
         assert_eq!(show(Duration::from_micros(4321)), "4.32 ms");
         assert_eq!(show(Duration::from_millis(427)), "427 ms");
         assert_eq!(show(Duration::from_secs(17)), "17.0 s");
+        let (two, three) = (Duration::from_millis(2), Duration::from_millis(3));
+        assert_eq!(
+            (difference(two, three), difference(three, two)),
+            ("1.00 ms".into(), "- 1.00 ms".into())
+        );
         assert_eq!(ratio(Duration::from_millis(2), Duration::from_millis(5)), "2.50");
     }
 }

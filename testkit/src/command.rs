@@ -47,6 +47,11 @@ impl Output {
 
 /// Runs `command` to its end with `stdin` as its input.
 pub fn run(command: &mut Command, stdin: &[u8]) -> Result<Output> {
+    run_within(command, stdin, LIMIT)
+}
+
+/// Runs `command` to its end with `stdin` as its input; kills it and fails after `limit`.
+pub fn run_within(command: &mut Command, stdin: &[u8], limit: Duration) -> Result<Output> {
     let name = describe(command);
     let mut child = command
         .stdin(if stdin.is_empty() {
@@ -66,7 +71,7 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Result<Output> {
     let stdout = collect(child.stdout.take());
     let stderr = collect(child.stderr.take());
     let start = Instant::now();
-    let code = wait(&mut child, &name)?;
+    let code = wait_within(&mut child, &name, limit)?;
     let took = start.elapsed();
     if let Some(thread) = input {
         drop(thread.join());
@@ -82,6 +87,10 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Result<Output> {
 
 /// Waits for `child` at most [`LIMIT`]; then kills it and fails.
 pub fn wait(child: &mut Child, name: &str) -> Result<i32> {
+    wait_within(child, name, LIMIT)
+}
+
+fn wait_within(child: &mut Child, name: &str, limit: Duration) -> Result<i32> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait().context("wait")? {
@@ -91,10 +100,10 @@ pub fn wait(child: &mut Child, name: &str) -> Result<i32> {
                 .or_else(|| status.signal().map(|signal| 128 + signal))
                 .unwrap_or(-1));
         }
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > limit {
             child.kill().context("kill a command that hangs")?;
             child.wait().context("wait")?;
-            bail!("`{name}` still ran after {LIMIT:?}");
+            bail!("`{name}` still ran after {limit:?}");
         }
         std::thread::sleep(Duration::from_millis(2));
     }

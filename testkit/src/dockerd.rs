@@ -22,16 +22,21 @@ pub struct Dockerd {
 impl Dockerd {
     /// Starts one; `None` when the machine has no `dockerd`.
     pub fn start() -> Result<Option<Self>> {
-        Self::launch(None)
+        Self::launch(None, &[])
     }
 
     /// Starts one on a host of the test's own, with its networks and its rules in that host's firewall; `None` when the
     /// machine has no `dockerd`.
     pub fn start_on(host: &Host) -> Result<Option<Self>> {
-        Self::launch(Some(host))
+        Self::launch(Some(host), &[])
     }
 
-    fn launch(host: Option<&Host>) -> Result<Option<Self>> {
+    /// The same with more arguments of `dockerd`.
+    pub fn start_on_with(host: &Host, arguments: &[&str]) -> Result<Option<Self>> {
+        Self::launch(Some(host), arguments)
+    }
+
+    fn launch(host: Option<&Host>, arguments: &[&str]) -> Result<Option<Self>> {
         let Some(program) = binary::find("dockerd") else {
             return Ok(None);
         };
@@ -52,6 +57,7 @@ impl Dockerd {
             .arg(place.directory().join("daemon.pid"))
             .arg("--cgroup-parent")
             .arg(place.cgroup_parent())
+            .args(arguments)
             .env("BERTH_TEST_PLACE", place.directory())
             .env("HOME", place.directory())
             .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! Compares Berth with the floor and with other engines: `cargo xtask bench [--quick] [--list] [ROW…]`.
+//! Compares Berth with the floor and with other engines: `cargo xtask bench [--quick] [--count N] [--list] [ROW…]`.
 //!
 //! Prints one markdown table per row on stdout, and the machine it was measured on.
 
@@ -27,11 +27,19 @@ fn main() -> ExitCode {
 
 fn compare(arguments: &[String]) -> Result<()> {
     let mut output = std::io::stdout();
-    let mut effort = Effort::Full;
+    let mut effort = Effort {
+        quick: false,
+        count: None,
+    };
     let mut wanted = Vec::new();
-    for argument in arguments {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--quick" => effort = Effort::Quick,
+            "--quick" => effort.quick = true,
+            "--count" => {
+                let count = arguments.next().context("--count needs a number")?;
+                effort.count = Some(count.parse().context("--count")?);
+            }
             "--list" => {
                 for (name, _) in ROWS {
                     writeln!(output, "{name}")?;

@@ -176,11 +176,14 @@ impl Subjects {
 
 /// Syncs everything, then runs a command to its end.
 pub(super) fn timed(command: &mut Command) -> Result<Duration> {
-    command::run(&mut Command::new("sync"), b"")?.expect(0)?;
+    command::run_within(&mut Command::new("sync"), b"", PATIENCE)?.expect(0)?;
     let start = Instant::now();
-    command::run(command, b"")?.expect(0)?;
+    command::run_within(command, b"", PATIENCE)?.expect(0)?;
     Ok(start.elapsed())
 }
+
+/// How long a whole image may take on its way.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Returns the most memory that a process ever had, in KiB.
 fn peak_memory(pid: u32) -> Result<u64> {

@@ -23,7 +23,8 @@ pub(crate) fn pieces() -> (Maker, Pieces) {
         used,
         present: Vec::new(),
         at: 0,
-        hash: HashWriter::new(io::sink()),
+        bytes: 0,
+        digest: Digesting::Hash(HashWriter::new(io::sink())),
         ended: false,
     };
     (Maker { full, empty }, pieces)
@@ -74,22 +75,38 @@ fn fill(source: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// The end that uses the stream. Hashes what comes.
+/// Where a stream's digest comes from.
+#[derive(Debug)]
+enum Digesting {
+    Known(Digest),
+    Hash(HashWriter<io::Sink>),
+}
+
+/// The end that uses the stream.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     incoming: Receiver<io::Result<Vec<u8>>>,
     used: Sender<Vec<u8>>,
     present: Vec<u8>,
     at: usize,
-    hash: HashWriter<io::Sink>,
+    bytes: u64,
+    digest: Digesting,
     ended: bool,
 }
 
 impl Pieces {
+    /// Takes a digest for that of all that will come, instead of hashing it.
+    pub(crate) fn trust(&mut self, digest: &Digest) {
+        self.digest = Digesting::Known(digest.clone());
+    }
+
     /// Returns the digest and the number of bytes of all that came.
     pub(crate) fn finish(self) -> (Digest, u64) {
-        let (_, digest, bytes) = self.hash.finish();
-        (digest, bytes)
+        let digest = match self.digest {
+            Digesting::Known(digest) => digest,
+            Digesting::Hash(hash) => hash.finish().1,
+        };
+        (digest, self.bytes)
     }
 }
 
@@ -101,7 +118,10 @@ impl BufRead for Pieces {
                 Err(_gone) => return Err(io::Error::from(io::ErrorKind::BrokenPipe)),
             };
             self.ended = next.is_empty();
-            self.hash.write_all(&next)?;
+            self.bytes += u64::try_from(next.len()).unwrap_or(u64::MAX);
+            if let Digesting::Hash(hash) = &mut self.digest {
+                hash.write_all(&next)?;
+            }
             let used = std::mem::replace(&mut self.present, next);
             self.at = 0;
             // The maker may have ended.

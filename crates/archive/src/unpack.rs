@@ -97,13 +97,15 @@ pub fn unpack(
     })
 }
 
-/// As [`unpack`], with the decompression on a thread of its own: for large archives.
+/// As [`unpack`], with the decompression on a thread of its own: for large archives. `known` is the digest of just these bytes,
+/// from somebody who has hashed them; if they are no compressed stream it is not found out again.
 pub fn unpack_beside(
     reader: impl Read + Send,
     target: BorrowedFd<'_>,
     options: &UnpackOptions,
+    known: Option<&Digest>,
 ) -> Result<UnpackSummary, UnpackError> {
-    beside(reader, options.limits, |tar| place(tar, target, options))
+    beside(reader, options.limits, known, |tar| place(tar, target, options))
 }
 
 /// Reads the archive in `reader` as [`unpack`] would for a layer, but writes nothing: finds its digest and size, and
@@ -120,7 +122,7 @@ pub fn inspect(reader: impl Read, limits: &Limits) -> Result<UnpackSummary, Read
 
 /// As [`inspect`], with the decompression on a thread of its own.
 pub fn inspect_beside(reader: impl Read + Send, limits: &Limits) -> Result<UnpackSummary, ReadError> {
-    beside(reader, *limits, |tar| {
+    beside(reader, *limits, None, |tar| {
         while tar.next_entry()?.is_some() {}
         Ok(0)
     })
@@ -141,9 +143,10 @@ fn open<R: Read>(reader: R) -> Result<Opened<R>, ReadError> {
 fn beside<E: From<ReadError>>(
     reader: impl Read + Send,
     limits: Limits,
+    known: Option<&Digest>,
     each: impl FnOnce(&mut TarReader<Pieces>) -> Result<u64, E>,
 ) -> Result<UnpackSummary, E> {
-    let (maker, pieces) = pieces();
+    let (maker, mut pieces) = pieces();
     let (told, compression) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(move || match Decoder::new(reader) {
@@ -155,11 +158,15 @@ fn beside<E: From<ReadError>>(
             }
             Err(error) => maker.pass_on(Failed(Some(error))),
         });
+        // Fails when the source could not be opened, which the first piece tells.
+        let compression = compression.recv().unwrap_or(Compression::Plain);
+        if let Some(known) = known.filter(|_| compression == Compression::Plain) {
+            pieces.trust(known);
+        }
         let mut tar = TarReader::new(pieces, limits);
         let lost_xattrs = each(&mut tar)?;
         let counted = Counted::of(&mut tar)?;
         let (diff_id, stream_bytes) = tar.into_inner().finish();
-        let compression = compression.recv().unwrap_or(Compression::Plain);
         Ok(UnpackSummary {
             lost_xattrs,
             ..counted.summary(diff_id, stream_bytes, compression)

@@ -70,13 +70,23 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32, durability: Durabili
         _ => {}
     }
     let mut file = create_new(&temporary, mode)?;
-    file.write_all(content)
-        .map_err(|source| FileError::new("write", &temporary, source))?;
-    if durability == Durability::Power {
-        file.sync_all()
-            .map_err(|source| FileError::new("sync", &temporary, source))?;
+    let done = file
+        .write_all(content)
+        .map_err(|source| FileError::new("write", &temporary, source))
+        .and_then(|()| match durability {
+            Durability::Crash => Ok(()),
+            Durability::Power => file
+                .sync_all()
+                .map_err(|source| FileError::new("sync", &temporary, source)),
+        })
+        .and_then(|()| {
+            std::fs::rename(&temporary, path).map_err(|source| FileError::new("replace", path, source))
+        });
+    if let Err(error) = done {
+        // What fails on a full disk must not keep what little it got.
+        drop(std::fs::remove_file(&temporary));
+        return Err(error);
     }
-    std::fs::rename(&temporary, path).map_err(|source| FileError::new("replace", path, source))?;
     if durability == Durability::Power {
         sync_parent(path)?;
     }

@@ -74,6 +74,33 @@ impl Cgroup {
         })
     }
 
+    /// Takes over the group `path` whose directories another process has opened, one for each hierarchy of the same layout;
+    /// an error if there are more or fewer.
+    pub fn from_directories(
+        layout: &Layout,
+        path: &str,
+        directories: Vec<Option<OwnedFd>>,
+    ) -> Result<Self, CgroupError> {
+        check_path(path)?;
+        if directories.len() != layout.hierarchies().len() {
+            return Err(CgroupError::NotFound {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self {
+            layout: layout.clone(),
+            path: path.to_owned(),
+            directories,
+        })
+    }
+
+    /// Returns the open directory of each hierarchy of the layout; `None` where the group does not exist.
+    pub fn all_directories(&self) -> impl Iterator<Item = Option<BorrowedFd<'_>>> {
+        self.directories
+            .iter()
+            .map(|directory| directory.as_ref().map(AsFd::as_fd))
+    }
+
     /// Returns the path below the mounts.
     pub fn path(&self) -> &str {
         &self.path

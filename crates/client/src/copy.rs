@@ -64,7 +64,12 @@ impl Client {
     /// Returns what a path in a container is.
     pub async fn stat_path(&self, id: &str, path: &str) -> Result<PathStat, ClientError> {
         let query = Query::new(&["containers", id, "archive"]).with("path", path);
-        let (headers, _empty) = self.fetch(Method::HEAD, &query).await?;
+        let headers = match self.fetch(Method::HEAD, &query).await {
+            Ok((headers, _empty)) => headers,
+            // The answer to HEAD has no words; those to GET say what is wrong.
+            Err(ClientError::Status { status: 500.., .. }) => self.fetch(Method::GET, &query).await?.0,
+            Err(error) => return Err(error),
+        };
         path_stat(&headers, &query)
     }
 

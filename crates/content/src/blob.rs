@@ -155,6 +155,17 @@ impl Drop for Draft {
     }
 }
 
+/// A blob that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether it was not there before: its bytes are just those that were hashed.
+    pub is_new: bool,
+}
+
 /// Blobs up to this many bytes are read again when they are stored again: documents are.
 const READ_AGAIN: u64 = 8 << 20;
 
@@ -266,7 +277,13 @@ impl Content {
     }
 
     /// Makes a draft a blob, if it is `expected` or nothing particular is; returns its digest and size.
-    pub fn store(&self, mut draft: Draft, expected: Option<&Digest>) -> Result<(Digest, u64), BlobError> {
+    pub fn store(&self, draft: Draft, expected: Option<&Digest>) -> Result<(Digest, u64), BlobError> {
+        self.store_and_tell(draft, expected)
+            .map(|stored| (stored.digest, stored.size))
+    }
+
+    /// As [`Self::store`]; tells whether the blob is the draft, or one that was there.
+    pub fn store_and_tell(&self, mut draft: Draft, expected: Option<&Digest>) -> Result<Stored, BlobError> {
         let step = |doing| move |source| BlobError::Step { doing, source };
         let Some(writer) = draft.writer.take() else {
             return Err(step("finish")(io::Error::from(io::ErrorKind::BrokenPipe)));
@@ -287,7 +304,11 @@ impl Content {
             std::fs::rename(&draft.path, &path).map_err(step("show"))?;
             base::file::sync_parent(&path)?;
         }
-        Ok((digest, size))
+        Ok(Stored {
+            digest,
+            size,
+            is_new: !is_sound,
+        })
     }
 
     /// Stores a document whose digest is known.

@@ -54,7 +54,12 @@ fn prepare(directory: &Path) -> Result<(), OpenError> {
             .map_err(|error| FileError::new("create", &path, error))?;
     }
     let path = directory.join("oci-layout");
-    match read_optional(&path, 4096)? {
+    let found = match read_optional(&path, 4096) {
+        // Something else is in its place.
+        Err(error) if error.io().kind() == std::io::ErrorKind::InvalidData => Some(Vec::new()),
+        found => found?,
+    };
+    match found {
         None => write_atomic(&path, LAYOUT, 0o600, Durability::Power)?,
         Some(text) => {
             let value: Result<serde_json::Value, _> = serde_json::from_slice(&text);

@@ -20,7 +20,7 @@ mod layout;
 mod lease;
 mod partial;
 
-pub use blob::{BlobError, Content, Draft, Ingest, Reader};
+pub use blob::{BlobError, Content, Draft, Ingest, Reader, Stored};
 pub use layout::OpenError;
 pub use lease::Lease;
 pub use partial::Partial;

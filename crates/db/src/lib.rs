@@ -15,4 +15,4 @@ mod store;
 pub use base::file::Durability;
 pub use repositories::{Child, Garbage, ManifestRow, Put, Removal, Repositories, TagRow, UploadRow};
 pub use row::{ContainerRow, Damage, NetworkRow, VolumeRow};
-pub use store::{Batch, Store, StoreError};
+pub use store::{Batch, Store, StoreError, is_no_room};

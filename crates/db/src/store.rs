@@ -100,6 +100,13 @@ impl StoreError {
     }
 }
 
+/// Returns whether an error is SQLite's that there is no room on the disk; its causes are not looked at.
+pub fn is_no_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<rusqlite::Error>()
+        .is_some_and(|error| error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+}
+
 /// The store of one data root.
 #[derive(Debug)]
 pub struct Store {

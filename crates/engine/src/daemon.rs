@@ -109,6 +109,8 @@ pub struct NetworkConfig {
     pub dns_search: Vec<String>,
     /// The name of the tables in the packet filter.
     pub firewall: String,
+    /// How many ports a Linux bridge has, at least 2: the kernel gives it 1,023.
+    pub ports_per_bridge: u16,
 }
 
 impl Default for NetworkConfig {
@@ -130,6 +132,7 @@ impl Default for NetworkConfig {
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             firewall: "berth".to_owned(),
+            ports_per_bridge: 1023,
         }
     }
 }
@@ -179,6 +182,8 @@ pub struct Engine {
     pub(crate) host: Host,
     pub(crate) id: String,
     pub(crate) store: Arc<Store>,
+    /// Room for removals on a full disk.
+    pub(crate) reserve: crate::reserve::Reserve,
     pub(crate) storage: Arc<dyn storage::Driver>,
     pub(crate) images: Arc<image::Store>,
     /// Images that come from registries.
@@ -224,6 +229,7 @@ impl Engine {
         files::make_directory(&config.data_root, 0o700).map_err(part("the data root"))?;
         files::make_directory(&config.exec_root, 0o711).map_err(part("the exec root"))?;
         files::make_directory(&layout.containers(), 0o700).map_err(part("the containers' directory"))?;
+        files::make_directory(&layout.networks(), 0o700).map_err(part("the networks' directory"))?;
         files::make_directory(&layout.shims(), 0o700).map_err(part("the shims' directory"))?;
         files::make_directory(&layout.runs(), 0o700).map_err(part("the run directory"))?;
         let lock = lock_data_root(&layout, &config)?;
@@ -265,7 +271,8 @@ impl Engine {
         for damage in damaged {
             tracing::warn!(volume = %damage.key, problem = %damage.problem, "a damaged volume was left out");
         }
-        let networks = crate::network::open(&store, &config.network).map_err(part("the networks"))?;
+        let networks =
+            crate::network::open(&store, &layout, &config.network).map_err(part("the networks"))?;
         let profile = config
             .seccomp_profile
             .as_deref()
@@ -281,6 +288,7 @@ impl Engine {
             .await
             .map_err(part("the zygote"))?;
         let engine = Arc::new(Self {
+            reserve: crate::reserve::Reserve::new(layout.reserve()),
             kept_logs: crate::container::KeptLogs::new(layout.clone(), config.kept_logs),
             layout,
             host,
@@ -316,6 +324,8 @@ impl Engine {
         if all_images_are_known {
             crate::image::remove_left_layers(&engine);
         }
+        let worker = Arc::clone(&engine);
+        engine.defer(move || worker.reserve.fill());
         Ok(engine)
     }
 

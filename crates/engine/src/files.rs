@@ -26,6 +26,11 @@ impl Layout {
         self.data.join("state.db")
     }
 
+    /// Returns the directory of the room that is kept for removals.
+    pub(crate) fn reserve(&self) -> PathBuf {
+        self.data.join("reserve")
+    }
+
     pub(crate) fn lock(&self) -> PathBuf {
         self.data.join("lock")
     }
@@ -40,6 +45,15 @@ impl Layout {
 
     pub(crate) fn containers(&self) -> PathBuf {
         self.data.join("containers")
+    }
+
+    pub(crate) fn networks(&self) -> PathBuf {
+        self.data.join("networks")
+    }
+
+    /// Returns the file of one network's record.
+    pub(crate) fn network(&self, id: &str) -> PathBuf {
+        self.networks().join(format!("{id}.json"))
     }
 
     /// Returns the directory of one container.

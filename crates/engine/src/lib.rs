@@ -18,6 +18,7 @@ mod policy;
 mod recover;
 mod registries;
 mod registry;
+mod reserve;
 mod seccomp_cache;
 mod signal;
 mod storage_choice;

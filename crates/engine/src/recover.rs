@@ -66,6 +66,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
+    crate::network::mend(engine).await;
     crate::network::go_on_with_netd(engine).await;
     let mut keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
     keep.extend(engine.store.quarantined("containers")?);
@@ -101,6 +102,7 @@ fn load(engine: &Engine, row: ContainerRow) -> Result<(Arc<Container>, StateReco
         container.publish(|view| {
             view.endpoints = Arc::new(state.endpoints.clone());
             view.publications = Arc::new(state.publications.clone());
+            view.is_answered = state.is_answered;
         });
     }
     engine.registry.insert(Arc::clone(&container));

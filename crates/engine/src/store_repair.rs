@@ -1,7 +1,7 @@
 //! The store when its file is damaged or gone: set aside as a whole, made anew, and filled with what lies beside it.
 //!
-//! Containers and volumes have their records beside their files as well (`container/record_file.rs`, `volume`); images
-//! never were in the store. So what is lost is where a container was in its life, which recovery finds out.
+//! Containers, networks and volumes have their records in files as well (`container/record_file.rs`,
+//! `network/record_file.rs`, `volume`); images never were in the store. So what is lost is where a container was in its life, which recovery finds out.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,8 @@ pub(crate) fn open(layout: &Layout, boot_id: &str) -> Result<(Store, Option<Dama
     };
     let found = find_lost(&store, layout, boot_id)?;
     let volumes = find_lost_volumes(&store, layout)?;
-    if problem.is_none() && found.is_empty() && volumes.is_empty() {
+    let networks = find_lost_networks(&store, layout)?;
+    if problem.is_none() && found.is_empty() && volumes.is_empty() && networks.is_empty() {
         return Ok((store, None));
     }
     let mut problems: Vec<String> = problem.into_iter().collect();
@@ -46,6 +47,12 @@ pub(crate) fn open(layout: &Layout, boot_id: &str) -> Result<(Store, Option<Dama
         problems.push(format!(
             "volumes were missing in it, and found again by their files: {}",
             volumes.join(", ")
+        ));
+    }
+    if !networks.is_empty() {
+        problems.push(format!(
+            "networks were missing in it, and found again by their files: {}",
+            networks.join(", ")
         ));
     }
     for problem in &problems {
@@ -67,6 +74,7 @@ fn open_and_read(layout: &Layout) -> Result<Store, StoreError> {
     let store = Store::open(&layout.store())?;
     store.containers()?;
     store.volumes()?;
+    store.networks()?;
     store.meta("id")?;
     Ok(store)
 }
@@ -105,6 +113,23 @@ fn find_lost_volumes(store: &Store, layout: &Layout) -> Result<Vec<String>, Stor
         })?;
     }
     Ok(found.into_iter().map(|row| row.name).collect())
+}
+
+/// Records the networks that the store does not know; returns their names.
+fn find_lost_networks(store: &Store, layout: &Layout) -> Result<Vec<String>, StoreError> {
+    let (rows, damaged) = store.networks()?;
+    let known = |id: &str| rows.iter().any(|row| row.id == id) || damaged.iter().any(|row| row.key == id);
+    let mut found = Vec::new();
+    for row in crate::network::record_file::lost(layout, &known) {
+        match store.write(db::Durability::Power, |batch| batch.insert_network(&row)) {
+            Ok(()) => found.push(row.name),
+            // Its name belongs to another one: its file stays, and it is told.
+            Err(error) => {
+                tracing::error!(network = row.id, error = %chain(&error), "a network could not be recorded again");
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Records the containers that the store does not know and whose files say what they are; returns their ids.

@@ -145,7 +145,10 @@ impl Store {
         });
         let mut tasks = JoinSet::new();
         let compress = own.is_some();
-        for (at, layer) in image.layers.iter().enumerate() {
+        // The largest first: what is left when the others are done is short.
+        let mut order: Vec<_> = image.layers.iter().enumerate().collect();
+        order.sort_by_key(|(_, layer)| std::cmp::Reverse(layer.blob.size));
+        for (at, layer) in order {
             // The same blob twice in an image is one upload.
             let first = image
                 .layers

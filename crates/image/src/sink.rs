@@ -44,11 +44,13 @@ pub trait LayerSink: fmt::Debug + Send + Sync {
     /// Returns whether a layer can only be unpacked when the one below it is shown.
     fn needs_parent(&self) -> bool;
 
-    /// Unpacks a tar (plain, gzip or zstd) to its end without showing it. `parent` may be `None` unless it is needed.
+    /// Unpacks a tar (plain, gzip or zstd) to its end without showing it. `parent` may be `None` unless it is needed; `known` is
+    /// the digest of just these bytes, if somebody has hashed them.
     fn unpack(
         &self,
         parent: Option<&ChainId>,
         label: &Digest,
+        known: Option<&Digest>,
         tar: &mut (dyn Read + Send),
     ) -> Result<Box<dyn StagedLayer>, SinkError>;
 }

@@ -9,6 +9,7 @@
 mod client;
 mod connection;
 mod containers;
+mod filter;
 mod forward;
 mod holder;
 

@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use sys::clone::Cloned;
 
+use crate::filter;
 use crate::server::{self, Options};
 
 /// How many descriptors netd would like to be allowed.
@@ -29,9 +30,13 @@ pub fn netd_main(arguments: &[OsString]) -> ExitCode {
     };
     // The starter waits for the parent's end: the child is nobody's then, and leaves no zombie to anybody.
     match sys::clone::fork() {
-        Ok(Cloned::Child) => prepare(),
+        Ok(Cloned::Child) => {}
         Ok(Cloned::Parent { .. }) => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::FAILURE,
+    }
+    prepare();
+    if restrict().is_err() {
+        return ExitCode::FAILURE;
     }
     let options = Options {
         listener,
@@ -77,12 +82,12 @@ fn prepare() {
         use std::io::Write;
         file.write_all(b"-999").ok();
     }
-    restrict().ok();
 }
 
 /// Gives up what netd does not need. It reads what containers send: should that ever make it do something else, it cannot
-/// load modules, make devices, override files' permissions, or gain anything by running a program.
-fn restrict() -> rustix::io::Result<()> {
+/// load modules, make devices, override files' permissions, or gain anything by running a program; and the kernel answers
+/// only what [`filter`] lists.
+fn restrict() -> std::io::Result<()> {
     // Namespaces of containers, their sockets, ports below 1024, and who has a port (`/proc/PID/fd`).
     let kept = CapabilitySet::SYS_ADMIN
         | CapabilitySet::NET_ADMIN
@@ -96,5 +101,6 @@ fn restrict() -> rustix::io::Result<()> {
         permitted: own.permitted & kept,
         inheritable: CapabilitySet::empty(),
     };
-    rustix::thread::set_capabilities(None, sets)
+    rustix::thread::set_capabilities(None, sets)?;
+    filter::install()
 }

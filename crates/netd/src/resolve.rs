@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::names::{Addresses, Directory, Networks};
-use crate::wire::{self, A, AAAA, Code, PTR, Parsed, Query};
+use crate::wire::{self, A, AAAA, Code, PTR, Parsed, Query, SRV};
 
 /// What is to be done with a packet of a client.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,10 @@ pub fn answer(
 /// Answers a query for a name or an address of the container's networks; `None` for others.
 fn local(query: &Query<'_>, directory: &Directory, networks: &Networks, out: &mut [u8]) -> Option<usize> {
     let name = query.name.text()?;
+    // As docker does: it knows no services, so whoever looks for one (`_http._tcp.web`, or just `web`) asks outside.
+    if query.kind == SRV {
+        return None;
+    }
     if query.kind == PTR {
         let address = reverse_address(name)?;
         let (host, network) = directory.find_address(networks, address)?;

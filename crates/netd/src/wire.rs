@@ -26,6 +26,8 @@ pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
 /// `PTR`.
 pub const PTR: u16 = 12;
+/// `SRV`.
+pub const SRV: u16 = 33;
 const TYPE_OPT: u16 = 41;
 /// Types that are no types of records: transfers and mailbox kinds, 251 to 254.
 const TRANSFERS: std::ops::RangeInclusive<u16> = 251..=254;

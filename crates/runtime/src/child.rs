@@ -52,6 +52,15 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
+    /// Returns the plan for a container in a sandbox.
+    pub(crate) fn in_sandbox(mut self) -> Self {
+        self.namespaces.makes_network = false;
+        for (_, flag) in crate::sandbox::KINDS {
+            self.namespaces.made |= flag;
+        }
+        self
+    }
+
     pub(crate) fn masked(&self) -> &[String] {
         let linux = self.spec.linux().as_ref();
         linux
@@ -116,10 +125,11 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     if namespaces.makes_network {
         unshare(CloneFlags::NEWNET).at(Step::Namespace)?;
     }
-    if namespaces.is_new(CloneFlags::NEWNET) {
+    let is_made = namespaces.made.contains(CloneFlags::NEWNET);
+    if namespaces.is_new(CloneFlags::NEWNET) && !is_made {
         sys::net::loopback_up().at(Step::Network)?;
     }
-    if plan.is_plugged {
+    if plan.is_plugged && !is_made {
         channel.send_network()?;
     }
     if let Some(entry) = &plan.entry {

@@ -1,5 +1,6 @@
 //! Making a container: the parent's side.
 
+use std::cell::OnceCell;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -19,6 +20,7 @@ use crate::mount::{self, Kind, Maker};
 use crate::namespace::{Namespaces, clone_child};
 use crate::process::{ProcessContext, ProcessPlan};
 use crate::request::{CreateRequest, Created, Stdio};
+use crate::sandbox::{self, Sandbox};
 use crate::{rootfs, sysctl};
 
 /// Makes a container and, unless it is held, runs its program: when this returns, `execve` has succeeded.
@@ -36,13 +38,29 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     result
 }
 
+/// As [`create`], with the namespaces of a sandbox, which must fit ([`Sandbox::fits`]), and which is used up. `hand_over`
+/// tells its holder, over its socket, to call [`crate::run_in`] with the same request, its streams and this channel.
+///
+/// The holder becomes a zombie for the caller to reap; after a failure the container's first process may be another one.
+pub fn create_in(
+    request: CreateRequest<'_>,
+    sandbox: &Sandbox,
+    hand_over: impl FnOnce(BorrowedFd<'_>, &Stdio) -> Result<()>,
+) -> Result<Created> {
+    refuse_unsupported(request.spec)?;
+    let umask = rustix::process::umask(Mode::empty());
+    let result = serve_in(&request, sandbox, hand_over);
+    rustix::process::umask(umask);
+    result
+}
+
 /// Checks all of `request` that [`create`] checks before it makes anything, and makes nothing.
 pub fn check(request: &CreateRequest<'_>) -> Result<()> {
     refuse_unsupported(request.spec)?;
     make_plan(request, &mut Vec::new()).map(drop)
 }
 
-fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Result<Plan<'a>> {
+pub(crate) fn make_plan<'a>(request: &CreateRequest<'a>, warnings: &mut Vec<String>) -> Result<Plan<'a>> {
     let spec = request.spec;
     let mut namespaces = Namespaces::from_spec(spec)?;
     // What is to be held must be there when we look.
@@ -138,7 +156,7 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
         pid,
         pidfd: pidfd.as_fd(),
     };
-    match serve(&plan, &request, &channel, child, warnings) {
+    match serve(&plan, &request, &channel, First::Cloned(child), warnings) {
         Ok(served) => Ok(Created {
             pid,
             pidfd,
@@ -151,6 +169,55 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
             Err(error)
         }
     }
+}
+
+fn serve_in(
+    request: &CreateRequest<'_>,
+    sandbox: &Sandbox,
+    hand_over: impl FnOnce(BorrowedFd<'_>, &Stdio) -> Result<()>,
+) -> Result<Created> {
+    let (channel, childs) = Channel::pair()?;
+    // All that has to be before PID 1 is there; then both sides make their plans at the same time.
+    sandbox.map_ids(request.spec)?;
+    channel.send_mapped()?;
+    hand_over(childs.as_fd(), &request.stdio)?;
+    drop(childs);
+    let mut warnings = Vec::new();
+    let plan = make_plan(request, &mut warnings)?.in_sandbox();
+    give_streams(&request.stdio, plan.namespaces.host_root());
+    let child = OnceCell::new();
+    let first = First::InSandbox(sandbox, &child);
+    let served = serve(&plan, request, &channel, first, warnings);
+    if served.is_err() && child.get().is_none() {
+        // It was not waited for, but may be there.
+        child_in(&channel, &child).ok();
+    }
+    match (served, child.into_inner()) {
+        (Ok(served), Some((pid, pidfd))) => Ok(Created {
+            pid,
+            pidfd,
+            console: served.console,
+            warnings: served.warnings,
+            leftovers: served.leftovers,
+        }),
+        (Err(error), child) => {
+            if let Some((_, pidfd)) = child {
+                kill_and_reap(pidfd.as_fd());
+            }
+            Err(error)
+        }
+        (Ok(_), None) => Err(CreateError::new(Step::Sync, 0, "there is no first process")),
+    }
+}
+
+/// Waits until the holder has cloned the container's first process.
+fn child_in<'a>(channel: &Channel, cell: &'a OnceCell<(Pid, OwnedFd)>) -> Result<Child<'a>> {
+    let found = sandbox::receive_pid(channel)?;
+    let (pid, pidfd) = cell.get_or_init(|| found);
+    Ok(Child {
+        pid: *pid,
+        pidfd: pidfd.as_fd(),
+    })
 }
 
 /// Gives the container's root the pipes that are its standard streams, so that `/dev/stdout` can be opened.
@@ -181,6 +248,15 @@ struct Child<'a> {
     pidfd: BorrowedFd<'a>,
 }
 
+/// Where the container's first process comes from.
+#[derive(Clone, Copy, Debug)]
+enum First<'a> {
+    /// It was cloned.
+    Cloned(Child<'a>),
+    /// The holder of a sandbox clones it meanwhile.
+    InSandbox(&'a Sandbox, &'a OnceCell<(Pid, OwnedFd)>),
+}
+
 struct Served {
     console: Option<OwnedFd>,
     warnings: Vec<String>,
@@ -192,28 +268,31 @@ fn serve(
     plan: &Plan<'_>,
     request: &CreateRequest<'_>,
     channel: &Channel,
-    child: Child<'_>,
+    first: First<'_>,
     warnings: Vec<String>,
 ) -> Result<Served> {
     let namespaces = &plan.namespaces;
-    let pid = child.pid;
-    if namespaces.is_new(CloneFlags::NEWUSER) {
-        write_map(pid, "uid_map", &namespaces.uid_map)?;
-        write_map(pid, "gid_map", &namespaces.gid_map)?;
-        tell(channel, channel.send_mapped())?;
-    }
-    adjust(&plan.process, pid)?;
-    for (kind, place) in request.pins {
-        pin(pid, *kind, place)?;
+    if let First::Cloned(child) = first {
+        if namespaces.is_new(CloneFlags::NEWUSER) {
+            let open = |file: &str| open_proc(child.pid, file, OFlags::WRONLY);
+            write_map(&open("uid_map")?, "uid_map", &namespaces.uid_map)?;
+            write_map(&open("gid_map")?, "gid_map", &namespaces.gid_map)?;
+            tell(channel, channel.send_mapped())?;
+        }
+        adjust(&plan.process, child.pid)?;
+        for (kind, place) in request.pins {
+            pin(child.pid, *kind, place)?;
+        }
     }
     let made;
-    let user_namespace = match &namespaces.joined_user {
-        Some(joined) => Some(joined.as_fd()),
-        None if namespaces.is_new(CloneFlags::NEWUSER) => {
-            made = open_proc(pid, "ns/user", OFlags::RDONLY)?;
+    let user_namespace = match (&namespaces.joined_user, first) {
+        (Some(joined), _) => Some(joined.as_fd()),
+        (None, First::InSandbox(sandbox, _)) => Some(sandbox.user.as_fd()),
+        (None, First::Cloned(child)) if namespaces.is_new(CloneFlags::NEWUSER) => {
+            made = open_proc(child.pid, "ns/user", OFlags::RDONLY)?;
             Some(made.as_fd())
         }
-        None => None,
+        (None, First::Cloned(_)) => None,
     };
     let mut maker = Maker {
         namespaces,
@@ -230,11 +309,19 @@ fn serve(
     if plan.sends_null {
         trees.push(sys::mount::open_tree_clone_at("/dev/null", Depth::One).at(Step::Mask)?);
     }
+    let child = match first {
+        First::Cloned(child) => child,
+        First::InSandbox(_, cell) => {
+            let child = child_in(channel, cell)?;
+            adjust(&plan.process, child.pid)?;
+            child
+        }
+    };
     let hooks = plan.spec.hooks().as_ref();
     if hooks.is_some() {
         // They find the networks in place. Without hooks the child goes on with the mounts meanwhile.
-        plug(request, channel, child)?;
-        let state = plan.state(ContainerState::Creating, pid.as_raw_nonzero().get());
+        plug(request, channel, first, child)?;
+        let state = plan.state(ContainerState::Creating, child.pid.as_raw_nonzero().get());
         run_hooks(HookKind::Prestart, hooks, &state)?;
         run_hooks(HookKind::CreateRuntime, hooks, &state)?;
     }
@@ -242,7 +329,7 @@ fn serve(
     tell(channel, channel.send_mounts(&fds))?;
     drop(trees);
     if hooks.is_none() {
-        plug(request, channel, child)?;
+        plug(request, channel, first, child)?;
     }
     if request.plug.is_some() {
         tell(channel, channel.send_plugged())?;
@@ -270,10 +357,13 @@ fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
 }
 
 /// Has the container plugged into its networks as soon as it has a network namespace.
-fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Result<()> {
+fn plug(request: &CreateRequest<'_>, channel: &Channel, first: First<'_>, child: Child<'_>) -> Result<()> {
     let Some(plug) = request.plug else {
         return Ok(());
     };
+    if let First::InSandbox(sandbox, _) = first {
+        return plug.plug(sandbox.network.as_fd(), child.pidfd);
+    }
     match channel.receive()? {
         Message::Network => {}
         Message::Failed(why) => return Err(why),
@@ -311,16 +401,16 @@ pub(crate) fn wait_until_running(channel: &Channel, held: bool) -> Result<Option
     }
 }
 
-fn write_map(pid: Pid, file: &str, map: &[LinuxIdMapping]) -> Result<()> {
+/// Writes the map of a new user namespace to `opened`, which is a process's file of name `file`.
+pub(crate) fn write_map(opened: &OwnedFd, file: &str, map: &[LinuxIdMapping]) -> Result<()> {
     let mut text = String::with_capacity(map.len() * 24);
     for entry in map {
         use std::fmt::Write;
         let (container, host, size) = (entry.container_id(), entry.host_id(), entry.size());
         writeln!(text, "{container} {host} {size}").map_err(|error| CreateError::spec(error.to_string()))?;
     }
-    let opened = open_proc(pid, file, OFlags::WRONLY)?;
     // The kernel takes a map in one write or not at all.
-    let written = rustix::io::write(&opened, text.as_bytes())
+    let written = rustix::io::write(opened, text.as_bytes())
         .at_with(Step::Idmap, || format!("write {file} {:?}", text.trim()))?;
     if written != text.len() {
         return Err(CreateError::new(Step::Idmap, libc::EIO, format!("write {file}")));

@@ -14,6 +14,9 @@
 //!                     ◀── end of file: the program runs — or a failure: step, errno, text
 //! ```
 //!
+//! With a sandbox ([`make_sandbox`], [`create_in`]) the user, network, IPC and UTS namespaces are there before there is a
+//! request, and the process that holds them clones PID 1.
+//!
 //! Single-threaded, no async, no helper programs (hooks excepted). The child runs normal Rust on its copy of the
 //! memory, which is sound because the caller has one thread (see `sys::clone`). What is not supported is an error
 //! that names it. This crate makes no policy: limits are the cgroup's, defaults the spec's. Start with [`create`].
@@ -38,6 +41,7 @@ mod process;
 mod program;
 mod request;
 mod rootfs;
+mod sandbox;
 mod shm;
 mod start;
 mod sysctl;
@@ -45,12 +49,13 @@ mod target;
 mod user;
 
 pub use crate::capability::{MissingCapabilities, capability_number};
-pub use crate::create::{check, create};
+pub use crate::create::{check, create, create_in};
 pub use crate::error::{CreateError, Step};
 pub use crate::exec::exec;
 pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
 pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Plug, Stdio};
 pub use crate::rootfs::make_rootfs;
+pub use crate::sandbox::{Made, Sandbox, make as make_sandbox, run_in};
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

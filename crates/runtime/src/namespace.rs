@@ -30,6 +30,8 @@ pub(crate) struct Namespaces {
     /// Whether the child makes its network namespace itself. That takes the kernel longer than all the others together,
     /// and this way it happens while the parent mounts. Hooks of the parent expect it to be there.
     pub(crate) makes_network: bool,
+    /// The new kinds that a sandbox has already, see [`crate::sandbox`].
+    pub(crate) made: CloneFlags,
 }
 
 impl Namespaces {
@@ -48,6 +50,7 @@ impl Namespaces {
                 .unwrap_or_default(),
             time_offsets: None,
             makes_network: false,
+            made: CloneFlags::empty(),
         };
         let listed = linux
             .and_then(|linux| linux.namespaces().as_deref())
@@ -188,8 +191,8 @@ impl Namespaces {
     }
 
     /// Returns the flags for the clone: the child makes its cgroup namespace later, once it is in its cgroup, its time
-    /// namespace when it has offsets, and its network namespace unless hooks need it.
-    fn clone_flags(&self) -> CloneFlags {
+    /// namespace when it has offsets, and its network namespace unless hooks need it. What a sandbox has is made.
+    pub(crate) fn clone_flags(&self) -> CloneFlags {
         let mut flags = CloneFlags::empty();
         for kind in [
             CloneFlags::NEWUSER,
@@ -202,7 +205,7 @@ impl Namespaces {
         ] {
             let late = (kind == CloneFlags::NEWTIME && self.time_offsets.is_some())
                 || (kind == CloneFlags::NEWNET && self.makes_network);
-            if self.is_new(kind) && !late {
+            if self.is_new(kind) && !late && !self.made.contains(kind) {
                 flags |= kind;
             }
         }

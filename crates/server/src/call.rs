@@ -1,10 +1,13 @@
 //! One request on its way to a handler: decoded, limited, not yet understood.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::Engine;
+use futures_util::{Stream, StreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyDataStream, BodyExt, Limited};
@@ -119,6 +122,38 @@ impl Call {
 
     /// Turns the body into a reader.
     pub(crate) fn into_reader(self) -> impl AsyncRead + Send + Unpin + 'static {
-        StreamReader::new(BodyDataStream::new(self.body))
+        StreamReader::new(Heard(Some(BodyDataStream::new(self.body))))
+    }
+}
+
+/// How long a client that was refused may go on sending.
+const HEARD_OUT: Duration = Duration::from_secs(10);
+
+/// A body that is heard to its end, also if nobody wants it any more: a connection that is closed before its client has said all
+/// takes the refusal with it.
+struct Heard(Option<BodyDataStream<Body>>);
+
+impl Stream for Heard {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = match &mut self.0 {
+            Some(body) => std::task::ready!(body.poll_next_unpin(context)),
+            None => None,
+        };
+        if !matches!(next, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(next)
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        if let (Some(mut body), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            drop(runtime.spawn(tokio::time::timeout(HEARD_OUT, async move {
+                while let Some(Ok(_)) = body.next().await {}
+            })));
+        }
     }
 }

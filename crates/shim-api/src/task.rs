@@ -78,6 +78,9 @@ pub struct Sandbox {
     /// container's namespace. `None`: nobody answers there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolver: Option<PathBuf>,
+    /// What the engine knows of it beyond this, in the engine's own words: it reads them again when its store is lost.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
 }
 
 /// A process whose namespaces are joined.

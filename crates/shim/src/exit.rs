@@ -141,7 +141,13 @@ impl Shim {
         container.restart_count = container.restart_count.saturating_add(1);
         let launched = read_task(container).and_then(|mut task| {
             container.has_own_pids = has_own_pids(&task.spec);
-            launch(&mut task, None, self.layout.as_ref(), container.cgroup.as_ref())
+            launch(
+                &mut task,
+                None,
+                self.layout.as_ref(),
+                container.cgroup.as_ref(),
+                None,
+            )
         });
         match launched {
             Ok(launched) => self.run_again(launched),

@@ -1,14 +1,16 @@
 //! Starting PID 1: its streams, its cgroup, and `runtime::create`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base::clock::Timestamp;
 use base::error::chain;
 use cgroup::{Cgroup, Layout, Limits};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use runtime::{BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities, Plug};
+use runtime::{
+    BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities, Plug, Sandbox, Stdio,
+};
 use rustix::fs::{Mode, OFlags};
 use shim_api::message::Failure;
 use shim_api::task::Task;
@@ -16,6 +18,7 @@ use shim_api::task::Task;
 use crate::container::Run;
 use crate::keep::join_kept;
 use crate::plug::Networks;
+use crate::sandbox;
 use crate::session::{Kind, Owner, Session};
 
 /// A container that runs.
@@ -34,14 +37,19 @@ const LARGEST_FILTER: u64 = 256 * 1024;
 /// How long dying processes may keep a cgroup from being removed.
 pub(crate) const CGROUP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Starts `task`, in `cgroup` if there is one from an earlier run. After a failure nothing is left but that cgroup.
+/// Starts `task`, in `cgroup` if there is one from an earlier run, and in `sandbox` if that fits. After a failure nothing is left but that cgroup.
 pub(crate) fn launch(
     task: &mut Task,
     console_size: Option<(u16, u16)>,
     layout: Option<&Layout>,
     cgroup: Option<&Cgroup>,
+    sandbox: Option<Sandbox>,
 ) -> Result<Launched, Failure> {
     refuse_hooks(&task.spec)?;
+    give_own_oom_score(&mut task.spec);
+    let sandbox = sandbox
+        .filter(|_| sandbox::fits(task))
+        .filter(|sandbox| sandbox::assign(sandbox, task, console_size).is_ok());
     let kind = if is_terminal(&task.spec) {
         Kind::Terminal
     } else {
@@ -51,7 +59,6 @@ pub(crate) fn launch(
         .map_err(|error| io_failure("process", "make the standard streams", &error))?;
     session.owner = Owner::Container;
     session.takes_input = task.stdin;
-    give_own_oom_score(&mut task.spec);
     let _held = hold_joined(task)?;
     let pins = join_kept(task)?;
     let filter = read_filter(task.seccomp_filter.as_deref())?;
@@ -59,31 +66,17 @@ pub(crate) fn launch(
         Some(_) => None,
         None => make_cgroup(&task.spec, layout)?,
     };
-    let networks = task
-        .network
-        .as_ref()
-        .map(|sandbox| Networks::new(&task.id, sandbox, &task.spec));
-    let request = CreateRequest {
-        id: &task.id,
-        spec: &task.spec,
-        rootfs: &task.rootfs,
-        user: task.user.as_deref(),
-        groups: &task.groups,
-        seccomp_filter: filter.as_deref(),
-        init: task.init,
-        stdio,
-        gate: Gate::Immediately,
-        cgroup: cgroup.or(made.as_ref()),
-        bundle: task.document.parent().unwrap_or(&task.document),
-        preserve_fds: 0,
-        parent_death_signal: Some(libc::SIGKILL),
-        // What falls away is a warning; no container gets more than it asked for.
-        missing_capabilities: MissingCapabilities::Drop,
-        bind_ids: BindIds::Idmapped,
-        pins: &pins,
-        plug: networks.as_ref().map(|networks| networks as &dyn Plug),
+    let networks = Networks::of(task);
+    let plug = networks.as_ref().map(|networks| networks as &dyn Plug);
+    let cgroup = cgroup.or(made.as_ref());
+    let request = request(task, filter.as_deref(), stdio, cgroup, &pins, plug);
+    let created = match &sandbox {
+        Some(sandbox) => runtime::create_in(request, sandbox, |channel, stdio| {
+            sandbox::go(sandbox, channel, stdio, cgroup)
+        }),
+        None => runtime::create(request),
     };
-    let created = runtime::create(request)
+    let created = created
         .map_err(|error| failure_of(&error))
         .and_then(|created| with_console(&mut session, created));
     let created = match created {
@@ -113,6 +106,37 @@ pub(crate) fn launch(
         warnings: created.warnings,
         leftovers: created.leftovers,
     })
+}
+
+/// Returns what the runtime is asked for.
+pub(crate) fn request<'a>(
+    task: &'a Task,
+    seccomp_filter: Option<&'a [u8]>,
+    stdio: Stdio,
+    cgroup: Option<&'a Cgroup>,
+    pins: &'a [(LinuxNamespaceType, PathBuf)],
+    plug: Option<&'a dyn Plug>,
+) -> CreateRequest<'a> {
+    CreateRequest {
+        id: &task.id,
+        spec: &task.spec,
+        rootfs: &task.rootfs,
+        user: task.user.as_deref(),
+        groups: &task.groups,
+        seccomp_filter,
+        init: task.init,
+        stdio,
+        gate: Gate::Immediately,
+        cgroup,
+        bundle: task.document.parent().unwrap_or(&task.document),
+        preserve_fds: 0,
+        parent_death_signal: Some(libc::SIGKILL),
+        // What falls away is a warning; no container gets more than it asked for.
+        missing_capabilities: MissingCapabilities::Drop,
+        bind_ids: BindIds::Idmapped,
+        pins,
+        plug,
+    }
 }
 
 /// Returns the mount namespace of PID 1, which is not reaped yet; without it everything works, but slower at the end.

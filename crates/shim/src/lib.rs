@@ -21,6 +21,7 @@ mod keep;
 mod launch;
 mod plug;
 mod request;
+mod sandbox;
 mod session;
 mod shim;
 mod zygote;

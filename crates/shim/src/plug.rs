@@ -12,7 +12,7 @@ use network::shape;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{CreateError, Plug, Step};
 use rustix::io::Errno;
-use shim_api::task::Sandbox;
+use shim_api::task::{Sandbox, Task};
 use sys::netlink::Family;
 
 /// How long the name server may take to let go of the sockets of an earlier run.
@@ -33,8 +33,14 @@ pub(crate) struct Networks<'a> {
 }
 
 impl<'a> Networks<'a> {
+    /// Returns those of a task, if there are any.
+    pub(crate) fn of(task: &'a Task) -> Option<Self> {
+        let sandbox = task.network.as_ref()?;
+        Some(Self::new(&task.id, sandbox, &task.spec))
+    }
+
     /// `spec` has the path of a namespace that was kept.
-    pub(crate) fn new(container: &'a str, sandbox: &'a Sandbox, spec: &Spec) -> Self {
+    fn new(container: &'a str, sandbox: &'a Sandbox, spec: &Spec) -> Self {
         let namespaces = spec
             .linux()
             .as_ref()

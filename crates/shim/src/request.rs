@@ -86,7 +86,14 @@ impl Shim {
         let log = Log::new(task).map_err(|error| failure("log", error.to_string()))?;
         // Before PID 1 runs: from its first moment on the next daemon must find this shim.
         self.listener = Some(Listener::bind(&task.socket)?);
-        let launched = launch(task, console_size, self.layout.as_ref(), None).inspect_err(|_| {
+        let launched = launch(
+            task,
+            console_size,
+            self.layout.as_ref(),
+            None,
+            self.sandbox.take(),
+        )
+        .inspect_err(|_| {
             self.listener = None;
         })?;
         let mut session = launched.session;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use cgroup::Layout;
+use runtime::Sandbox;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -41,6 +42,8 @@ pub(crate) struct Shim {
     pub(crate) is_released: bool,
     /// Dropped when the container was started: the zygote then has the CPUs for the next shim.
     pub(crate) start: Option<OwnedFd>,
+    /// Namespaces that were made ahead.
+    pub(crate) sandbox: Option<Sandbox>,
 }
 
 /// How long after a start the things that can wait are done.
@@ -53,6 +56,7 @@ pub(crate) fn serve(
     id: &str,
     layout: Option<Layout>,
     start: Option<OwnedFd>,
+    sandbox: Option<Sandbox>,
 ) -> ExitCode {
     let mut shim = Shim {
         layout,
@@ -65,6 +69,7 @@ pub(crate) fn serve(
         has_failed: false,
         is_released: false,
         start,
+        sandbox,
     };
     let hello = rustix::process::getpid().as_raw_nonzero().get();
     shim.connections[0].send(&Hello { hello });

@@ -20,10 +20,14 @@ use shim_api::task::{LogConfig, RestartPolicy, Task};
 use shim_api::zygote::SpawnRequest;
 use sys::clone::Cloned;
 
-use crate::shim;
+use crate::{sandbox, shim};
 
 /// How long a start may be under way, and have the CPUs to itself, before the next shim is forked ahead all the same.
 const LONGEST_START: Duration = Duration::from_millis(30);
+
+/// How long nobody must have asked for a shim before it makes its sandbox: that takes a processor 2 ms, which the end of a
+/// short container, or the next start of many, needs more.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// Runs the zygote, and in its children the shims, until the end of the process.
 ///
@@ -47,10 +51,10 @@ pub fn zygote_main() -> ExitCode {
     match zygote.run() {
         Ok(Role::Zygote) => ExitCode::SUCCESS,
         Ok(Role::Shim { connection, id }) => match shim::prepare() {
-            Ok(signals) => shim::serve(signals, connection, &id, layout, None),
+            Ok(signals) => shim::serve(signals, connection, &id, layout, None, None),
             Err(_) => ExitCode::FAILURE,
         },
-        Ok(Role::Spare(channel)) => wait_for_task(channel, layout),
+        Ok(Role::Spare { channel, is_first }) => wait_for_task(channel, layout, is_first),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -63,7 +67,7 @@ enum Role {
     /// A shim with its first connection.
     Shim { connection: OwnedFd, id: String },
     /// A shim that waits for its first connection.
-    Spare(OwnedFd),
+    Spare { channel: OwnedFd, is_first: bool },
 }
 
 #[derive(Debug)]
@@ -81,7 +85,7 @@ impl Zygote {
     /// zygote is dropped.
     fn run(mut self) -> Result<Role, FrameError> {
         // At once: the first container is the one that somebody waits for.
-        if let Some(role) = self.fork_spare() {
+        if let Some(role) = self.fork_spare(true) {
             return Ok(role);
         }
         loop {
@@ -97,7 +101,7 @@ impl Zygote {
                 }
             }
             if !self.wait()? {
-                if let Some(role) = self.fork_spare() {
+                if let Some(role) = self.fork_spare(false) {
                     return Ok(role);
                 }
                 continue;
@@ -110,26 +114,24 @@ impl Zygote {
 
     /// Waits for the daemon; returns `false` when it is time to fork the spare shim that is missing.
     fn wait(&self) -> Result<bool, FrameError> {
-        let longest = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(LONGEST_START.subsec_nanos()),
-        };
-        let timeout = self.spare.is_none().then_some(&longest);
-        let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
         let starting = self.starting.as_ref().filter(|_| self.spare.is_none());
-        fds.extend(starting.map(|starting| PollFd::new(starting, PollFlags::IN)));
-        match rustix::event::poll(&mut fds, timeout) {
-            Ok(_) => Ok(!fds[0].revents().is_empty()),
+        let sockets: Vec<&OwnedFd> = std::iter::once(&self.socket).chain(starting).collect();
+        let found = wait(&sockets, self.spare.is_none().then_some(LONGEST_START));
+        match found {
+            Ok(found) => Ok(found.contains(&0)),
             Err(Errno::INTR) => Ok(true),
             Err(errno) => Err(FrameError::Socket { source: errno.into() }),
         }
     }
 
     /// Forks the shim of the next request; returns what the child is. A failure leaves none.
-    fn fork_spare(&mut self) -> Option<Role> {
+    fn fork_spare(&mut self, is_first: bool) -> Option<Role> {
         let (ours, theirs) = frame::socket_pair().ok()?;
         match sys::clone::fork() {
-            Ok(Cloned::Child) => Some(Role::Spare(theirs)),
+            Ok(Cloned::Child) => Some(Role::Spare {
+                channel: theirs,
+                is_first,
+            }),
             Ok(Cloned::Parent { .. }) => {
                 self.spare = Some(ours);
                 self.starting = None;
@@ -151,22 +153,44 @@ impl Zygote {
 }
 
 /// Runs a shim that was forked ahead of its request.
-fn wait_for_task(channel: OwnedFd, layout: Option<Layout>) -> ExitCode {
+fn wait_for_task(channel: OwnedFd, layout: Option<Layout>, is_first: bool) -> ExitCode {
     let Ok(signals) = shim::prepare() else {
         return ExitCode::FAILURE;
     };
     warm_up();
+    let has_time = is_first || wait(&[&channel], Some(QUIET)).is_ok_and(|found| found.is_empty());
+    let sandbox = match has_time.then(sandbox::make) {
+        Some(Ok(sandbox)) => sandbox,
+        Some(Err(socket)) => {
+            // The zygote waits for the end of the channel.
+            drop((channel, signals));
+            return sandbox::hold(&socket, layout.as_ref());
+        }
+        None => None,
+    };
     let mut decoder = Decoder::default();
     let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
     let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
     match (request, connection) {
         (Ok(Some(request)), Some(connection)) => {
-            shim::serve(signals, connection, &request.id, layout, Some(channel))
+            shim::serve(signals, connection, &request.id, layout, Some(channel), sandbox)
         }
         // The zygote has ended.
         (Ok(None), _) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+/// Waits until one of `sockets` can be read or has ended, for `longest` at most; returns which.
+fn wait(sockets: &[&OwnedFd], longest: Option<Duration>) -> rustix::io::Result<Vec<usize>> {
+    let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
+    let mut fds: Vec<PollFd<'_>> = sockets
+        .iter()
+        .map(|socket| PollFd::new(*socket, PollFlags::IN))
+        .collect();
+    rustix::event::poll(&mut fds, longest.as_ref())?;
+    let found = |(at, fd): (usize, &PollFd<'_>)| (!fd.revents().is_empty()).then_some(at);
+    Ok(fds.iter().enumerate().filter_map(found).collect())
 }
 
 /// Decodes a task, so that the pages of the code and of the heap that this needs are there when one comes.

@@ -94,17 +94,19 @@ impl Unpacked {
 }
 
 /// Unpacks `tar` (plain, gzip or zstd) as a layer upon `parent` without showing it; `label` is what errors call it.
-/// Where [`Driver::needs_parent`] is false the parent need not be there, nor be known: it may be `None`.
+/// Where [`Driver::needs_parent`] is false the parent need not be there, nor be known: it may be `None`. `known` is the digest of
+/// just these bytes, if somebody has hashed them.
 pub fn unpack_layer(
     driver: &dyn Driver,
     parent: Option<&ChainId>,
     label: &Digest,
+    known: Option<&Digest>,
     tar: impl Read + Send,
 ) -> Result<Unpacked, AddError> {
     let staging = driver.prepare_layer(parent)?;
     let options = UnpackOptions::layer(staging.whiteouts());
     let summary =
-        archive::unpack_beside(tar, staging.root(), &options).map_err(|source| AddError::Unpack {
+        archive::unpack_beside(tar, staging.root(), &options, known).map_err(|source| AddError::Unpack {
             layer: label.clone(),
             source,
         })?;
@@ -120,5 +122,5 @@ pub fn add_layer(
     if driver.has_layer(layer.chain_id)? {
         return Ok(Committed::AlreadyThere);
     }
-    unpack_layer(driver, layer.parent, layer.diff_id, tar)?.show(driver, layer)
+    unpack_layer(driver, layer.parent, layer.diff_id, None, tar)?.show(driver, layer)
 }

@@ -57,7 +57,7 @@ pub fn check_layer(
     source: &LayerSource<'_>,
     tar: impl Read + Send,
 ) -> Result<LayerCheck, AddError> {
-    let fresh = unpack_layer(driver, source.parent, source.diff_id, tar)?;
+    let fresh = unpack_layer(driver, source.parent, source.diff_id, None, tar)?;
     let summary = fresh.summary();
     if summary.diff_id != *source.diff_id {
         return Err(AddError::Mismatch {

@@ -1,5 +1,7 @@
 //! What a container did to its files: told, kept as an image, taken out as an archive; and how images go again.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -9,6 +11,79 @@ use testkit::{Daemon, Start, command, has, skip};
 const DEEDS: &str = "echo changed > /etc/group; rm /etc/passwd; mkdir -p /new/sub; echo x > /new/sub/file; \
     ln /new/sub/file /new/hard; ln -s sub/file /new/soft; chmod 700 /home; mkfifo /new/pipe; rm -r /var; mkdir /var; \
     chown 1000:2000 /new/sub/file; echo more >> /etc/hosts";
+
+/// Parameters of the machine's overlay module; what they were is put back.
+struct OverlayDefaults(Vec<(PathBuf, String)>);
+
+impl OverlayDefaults {
+    /// Switches everything on; `None` where that cannot be done.
+    fn all_on() -> Result<Option<Self>> {
+        let mut defaults = Self(Vec::new());
+        for name in ["redirect_dir", "index", "metacopy", "xino_auto", "nfs_export"] {
+            let path = Path::new("/sys/module/overlay/parameters").join(name);
+            let Ok(before) = std::fs::read_to_string(&path) else {
+                return Ok(None);
+            };
+            let Ok(mut file) = std::fs::OpenOptions::new().write(true).open(&path) else {
+                return Ok(None);
+            };
+            // nfs_export and metacopy exclude each other.
+            let value = if name == "nfs_export" { b"N" } else { b"Y" };
+            if file.write_all(value).is_err() {
+                return Ok(None);
+            }
+            defaults.0.push((path, before));
+        }
+        Ok(Some(defaults))
+    }
+}
+
+impl Drop for OverlayDefaults {
+    fn drop(&mut self) {
+        for (path, before) in &self.0 {
+            if let Ok(mut file) = std::fs::OpenOptions::new().write(true).open(path) {
+                drop(file.write_all(before.as_bytes()));
+            }
+        }
+    }
+}
+
+/// Hosts whose overlay module has other defaults: what a container writes is plain directories and files there, too.
+#[test]
+fn overlay_defaults_of_the_host_do_not_matter() -> Result<()> {
+    let daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run", "--name", "base", "busybox", "sh", "-c",
+        "mkdir -p /deep/er && echo one > /deep/er/one && head -c 100000 /dev/zero > /deep/large && ln /deep/large /deep/second",
+    ])?;
+    daemon.ok(&["commit", "base", "base"])?;
+    let deeds =
+        "mv /deep /moved && chmod 600 /moved/large && chown 5:6 /moved/second && echo two >> /moved/er/one";
+    let seen = |name: &str| -> Result<String> {
+        daemon.ok(&["run", "--name", name, "base", "sh", "-c", deeds])?;
+        // A restart meets what the first run has left.
+        daemon.berth(&["start", "-a", name])?.expect(1)?;
+        let diff = daemon.ok(&["diff", name])?;
+        daemon.ok(&["commit", name, name])?;
+        let look = "ls /; cat /moved/er/one; stat -c '%a %u %g %s %h' /moved/large /moved/second";
+        let said = daemon.ok(&["run", "--rm", name, "sh", "-c", look])?;
+        Ok(format!("{diff}\n{said}"))
+    };
+    let usual = seen("usual")?;
+    assert!(
+        usual.contains("D /deep\n") && usual.contains("one\ntwo\n600 5 6 100000"),
+        "{usual}"
+    );
+    let Some(defaults) = OverlayDefaults::all_on()? else {
+        return skip("the parameters of the overlay module cannot be written");
+    };
+    let changed = seen("changed");
+    drop(defaults);
+    assert_eq!(usual, changed?);
+    daemon.ok(&["rm", "usual"])?;
+    daemon.ok(&["rm", "base", "changed"])?;
+    daemon.finish()
+}
 
 #[test]
 fn i04_diff_commit_and_history() -> Result<()> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use testkit::{Daemon, Start};
+use testkit::{Daemon, Host, Start};
 
 /// A small generator, so that a failure can be repeated: PCG's multiplier.
 struct Random(u64);
@@ -170,6 +170,68 @@ fn f_20_damage_is_named_and_mended() -> Result<()> {
     daemon.finish()
 }
 
+/// F-20: what is recorded beside an unpacked layer damaged in every way: the layer is named, everything else goes on, and it is
+/// mended, by whoever unpacks it again or by a repair.
+#[test]
+fn f_20_damaged_facts_of_a_layer() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "steady",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "1000",
+    ])?;
+    let layers = daemon.place().data_root().join("layers/overlay/layers");
+    let facts = files(&layers)?
+        .into_iter()
+        .find(|path| path.ends_with("facts.json"))
+        .context("the layer's facts")?;
+    let sound = std::fs::read_to_string(&facts)?;
+    let zeros = "0".repeat(64);
+    let id = sound
+        .split("sha256:")
+        .nth(1)
+        .and_then(|text| text.get(..64))
+        .context("a digest")?;
+    for (kind, content) in [
+        ("empty", Some(String::new())),
+        ("zeros", Some("\0".repeat(sound.len()))),
+        ("cut", Some(sound[..sound.len() / 2].to_owned())),
+        ("another document", Some("{}".to_owned())),
+        ("another digest", Some(sound.replace(id, &zeros))),
+        ("missing", None),
+    ] {
+        for restart in [false, true] {
+            match &content {
+                Some(content) => replace(&facts, content)?,
+                None => std::fs::remove_file(&facts)?,
+            }
+            if restart {
+                daemon.crash()?;
+            }
+            daemon
+                .ok(&["exec", "steady", "true"])
+                .with_context(|| kind.to_owned())?;
+            daemon.ok(&["images"])?;
+            let mended = daemon.berth(&["system", "check", "--repair"])?;
+            assert!(
+                mended.code == 0 && mended.stdout.contains("repaired: layer sha256:"),
+                "{kind}: {mended:?}"
+            );
+            assert!(std::fs::read_to_string(&facts)?.contains(id), "{kind}");
+            daemon.berth(&["system", "check"])?.expect(0)?;
+            daemon.ok(&["run", "--rm", "--network", "none", "busybox", "true"])?;
+        }
+    }
+    daemon.ok(&["rm", "-f", "steady"])?;
+    daemon.finish()
+}
+
 /// F-20: one random file of the data root flipped, cut, deleted or swapped with another: the daemon starts and lists.
 /// `BERTH_F20_ROUNDS` for a long run.
 #[test]
@@ -216,7 +278,6 @@ fn f_20_the_daemon_starts_with_any_one_file_damaged() -> Result<()> {
     daemon.finish()
 }
 
-/// IM-09: the policy is asked for archives, imports and containers, changes take effect at once, and refusals name the rule.
 /// F-20: whatever happens to the store's file, containers and volumes are found again by what lies beside it, and those that
 /// run go on.
 #[test]
@@ -337,6 +398,99 @@ fn f_20_a_damaged_store_is_set_aside_and_made_anew() -> Result<()> {
     daemon.ok(&["start", "-a", "created"])?;
     daemon.ok(&["rm", "-f", "runs", "goes", "created", "ended", "after"])?;
     daemon.ok(&["volume", "rm", "some"])?;
+    daemon.finish()
+}
+
+/// F-20: without the store's file networks are found again, with who is on them and what they publish.
+#[test]
+fn f_20_networks_are_found_again_without_the_store() -> Result<()> {
+    let mut daemon = Daemon::with_busybox_and(Start {
+        host: Some(Host::new("machine")?),
+        ..Start::default()
+    })?;
+    let sleep = ["busybox", "sleep", "10000"];
+    let facts = |daemon: &Daemon| -> Result<Vec<String>> {
+        let mut lines = vec![daemon.ok(&["network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"])?];
+        for network in ["bridge", "net", "inner"] {
+            let format = "{{.Created}} {{.Internal}} {{json .IPAM.Config}} {{json .Labels}} {{json .Options}} {{json .Containers}}";
+            lines.push(daemon.ok(&["network", "inspect", "-f", format, network])?);
+        }
+        for name in ["web", "plain", "waits"] {
+            lines.push(daemon.inspect(name, "{{.State.Status}} {{json .NetworkSettings}}")?);
+        }
+        // The next one gets an address that nobody has, and knows the name.
+        let asked = "ip -4 -o addr show eth0; wget -q -O - http://web/";
+        let said = daemon.ok(&["run", "--rm", "--network", "net", "busybox", "sh", "-c", asked])?;
+        assert!(said.ends_with("page") && !said.contains("10.78.0.2/"), "{said}");
+        Ok(lines)
+    };
+    daemon.ok(&[
+        "network",
+        "create",
+        "--subnet",
+        "10.78.0.0/24",
+        "--label",
+        "a=b",
+        "net",
+    ])?;
+    daemon.ok(&["network", "create", "--internal", "inner"])?;
+    daemon.ok(&["network", "create", "gone"])?;
+    daemon.ok(&["network", "rm", "gone"])?;
+    let serve = "mkdir /www; echo page > /www/index.html; httpd -f -p 80 -h /www";
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "net",
+        "-p",
+        "80",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ])?;
+    daemon.ok(&[&["run", "-d", "--name", "plain", "-p", "8080:80"], &sleep[..]].concat())?;
+    daemon.ok(&["create", "--name", "waits", "--network", "net", "busybox", "true"])?;
+    // What is joined and left later counts as well.
+    daemon.ok(&["network", "connect", "--alias", "other", "inner", "web"])?;
+    daemon.ok(&["network", "connect", "inner", "waits"])?;
+    daemon.ok(&["network", "connect", "net", "plain"])?;
+    daemon.ok(&["network", "disconnect", "net", "plain"])?;
+    let before = facts(&daemon)?;
+    let store = daemon.place().data_root().join("state.db");
+    for kind in ["gone", "zeros"] {
+        daemon.kill()?;
+        if kind == "zeros" {
+            let length = std::fs::metadata(&store)?.len();
+            let file = std::fs::OpenOptions::new().write(true).open(&store)?;
+            file.write_all_at(&vec![0; usize::try_from(length)?], 0)?;
+        } else {
+            std::fs::remove_file(&store)?;
+        }
+        for suffix in ["-wal", "-shm"] {
+            drop(std::fs::remove_file(format!("{}{suffix}", store.display())));
+        }
+        daemon.launch()?;
+        assert_eq!(before, facts(&daemon)?, "{kind}");
+        let told = daemon.ok(&["system", "check"])?;
+        assert!(told.contains("networks were missing in it"), "{kind}: {told}");
+    }
+    // A port that is taken is still known to be.
+    let taken = daemon
+        .berth(&["run", "--rm", "-p", "8080:80", "busybox", "true"])?
+        .expect(125)?;
+    assert!(
+        taken.stderr.contains("port is already allocated"),
+        "{}",
+        taken.stderr
+    );
+    let busy = daemon.berth(&["network", "rm", "inner"])?.expect(1)?;
+    assert!(busy.stderr.contains("has active endpoints"), "{}", busy.stderr);
+    daemon.ok(&["start", "-a", "waits"])?;
+    daemon.ok(&["rm", "-f", "web", "plain", "waits"])?;
+    daemon.ok(&["network", "rm", "net", "inner"])?;
     daemon.finish()
 }
 
@@ -492,6 +646,7 @@ fn im_09_signatures_from_our_own_registry() -> Result<()> {
     daemon.finish()
 }
 
+/// IM-09: the policy is asked for archives, imports and containers, changes take effect at once, and refusals name the rule.
 #[test]
 fn im_09_the_policy_is_asked_on_every_road() -> Result<()> {
     let policy = std::env::temp_dir().join(format!("berth-policy-{}.json", std::process::id()));

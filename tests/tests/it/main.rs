@@ -9,6 +9,7 @@ mod images;
 mod life;
 mod logs;
 mod network;
+mod network_bridges;
 mod network_drivers;
 mod network_names;
 mod pull;
@@ -23,8 +24,10 @@ mod limits;
 mod mounts;
 mod restart;
 // What must never happen.
+mod broken_disk;
 mod confinement;
 mod faults;
+mod full_disk;
 mod hostile_clients;
 mod hostile_images;
 mod integrity;

@@ -382,6 +382,8 @@ fn network_audit_shows_what_the_outside_reaches() -> Result<()> {
         lines.lines().any(|line| line == "0.0.0.0 8080/tcp web yes"),
         "{lines}"
     );
+    // What netd passes on is the container's too.
+    assert!(lines.lines().any(|line| line == ":: 8080/tcp web yes"), "{lines}");
     assert!(!lines.contains("8081"), "{lines}");
     machine.nft(
         "table inet filter { chain forward { type filter hook forward priority filter; policy drop; }; }\n",

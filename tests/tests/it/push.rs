@@ -151,6 +151,87 @@ fn login_keeps_and_forgets_credentials() -> Result<()> {
     daemon.finish()
 }
 
+/// docker's own command line on Berth: an image goes to a registry with passwords, into an archive, away, and comes back from both.
+#[test]
+fn docker_moves_images() -> Result<()> {
+    if !has("docker") {
+        return skip("docker's command line is not installed");
+    }
+    let directory = tempfile::tempdir()?;
+    let htpasswd = directory.path().join("htpasswd");
+    testkit::image::put(&htpasswd, HTPASSWD)?;
+    let configuration = format!(
+        "auth: {{htpasswd: {{realm: test, path: {}}}}}",
+        htpasswd.display()
+    );
+    let Some(registry) = RegistryServer::docker(&configuration)? else {
+        return skip("docker-registry is not installed");
+    };
+    let daemon = Daemon::with_busybox()?;
+    let address = registry.address().to_owned();
+    let name = format!("{address}/team/made:1");
+    let docker = |arguments: &[&str], stdin: &str| -> Result<command::Output> {
+        let mut command = with_config(daemon.docker_command(arguments), directory.path());
+        command::run(&mut command, stdin.as_bytes())
+    };
+    let ok = |arguments: &[&str]| -> Result<String> { docker(arguments, "")?.text() };
+    ok(&[
+        "run",
+        "--name",
+        "cc",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo kept > /kept; rm /etc/group",
+    ])?;
+    assert_eq!(ok(&["diff", "cc"])?, "C /etc\nD /etc/group\nA /kept");
+    let id = ok(&["commit", "-a", "ann", "-m", "words", "cc", &name])?;
+    assert!(ok(&["history", "--no-trunc", &name])?.contains("words"));
+
+    let refused = docker(&["push", &name], "")?.expect(1)?;
+    assert!(
+        refused.stderr.contains("no basic auth credentials"),
+        "{refused:?}"
+    );
+    let login = ["login", "-u", "ann", "--password-stdin", &address];
+    let said = docker(&login, "secret\n")?.expect(0)?;
+    assert!(said.stdout.contains("Login Succeeded"), "{said:?}");
+    let pushed = ok(&["push", &name])?;
+    let digest = pushed
+        .rsplit("digest: ")
+        .next()
+        .and_then(|text| text.split(' ').next())
+        .context("a digest")?;
+    let saved = directory.path().join("saved.tar").display().to_string();
+    ok(&["save", "-o", &saved, &name])?;
+
+    ok(&["rm", "cc"])?;
+    let pruned = ok(&["image", "prune", "-af"])?;
+    assert!(pruned.contains("Total reclaimed space"), "{pruned}");
+    assert_eq!(ok(&["images", "-q"])?, "");
+    let pulled = ok(&["pull", &name])?;
+    assert!(pulled.contains(&format!("Digest: {digest}")), "{pulled}");
+    assert_eq!(ok(&["images", "-q", "--no-trunc"])?, id);
+    ok(&["rmi", &name])?;
+    let loaded = ok(&["load", "-i", &saved])?;
+    assert_eq!(loaded, format!("Loaded image: {name}"));
+    assert_eq!(ok(&["inspect", "-f", "{{.Id}}", &name])?, id);
+    let look = "cat /kept; test ! -e /etc/group && echo gone";
+    assert_eq!(
+        ok(&["run", "--rm", "--network", "none", &name, "sh", "-c", look])?,
+        "kept\ngone"
+    );
+    ok(&["logout", &address])?;
+    let refused = docker(&["pull", &name], "")?.expect(1)?;
+    assert!(
+        refused.stderr.contains("no basic auth credentials"),
+        "{refused:?}"
+    );
+    daemon.finish()
+}
+
 #[test]
 fn im_03_helpers_answer_for_their_registry_only() -> Result<()> {
     let Some(registry) = RegistryServer::docker("")? else {

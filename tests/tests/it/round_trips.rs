@@ -1,7 +1,9 @@
 //! One image on every road between Berth, its registry and other people's programs: it is the same image at each end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use testkit::dockerd::Dockerd;
@@ -250,4 +252,86 @@ fn i03_archives_of_one_are_read_by_the_others() -> Result<()> {
         assert_eq!(daemon.ok(&["run", "--rm", "trip:v1"])?, "one", "{archive}");
     }
     Ok(())
+}
+
+/// A Debian image with real services goes through push, prune and pull, and runs. The image is the one of the benchmarks
+/// (`benches/image`: mmdebstrap's minbase, nginx and redis, postgres, python), 1.5 GB: minutes with a debug build.
+#[test]
+#[ignore = "needs the image of benches/image, and minutes"]
+fn i03_a_debian_image_with_services_travels() -> Result<()> {
+    let image = std::env::var("BERTH_BENCH_IMAGE").unwrap_or_else(|_| "/tmp/bench-image".to_owned());
+    if !Path::new(&image).join("gzip/index.json").exists() {
+        return skip("there is no image: see benches/image");
+    }
+    let patience = Duration::from_secs(900);
+    let daemon = Daemon::start()?;
+    let registry = RegistryServer::berth(&[])?;
+    let slowly = |arguments: &[&str]| -> Result<String> {
+        command::run_within(&mut daemon.command(arguments)?, b"", patience)?.text()
+    };
+    // Plain tars, so that the push has to compress.
+    let archive = daemon.directory().join("image.tar").display().to_string();
+    let mut copy = Command::new("skopeo");
+    copy.args(["copy", "--quiet", &format!("oci:{image}/gzip:gzip")])
+        .arg(format!("docker-archive:{archive}:debian:services"));
+    command::run_within(&mut copy, b"", patience)?.expect(0)?;
+    slowly(&["load", "-q", "-i", &archive])?;
+    std::fs::remove_file(&archive)?;
+    let serve = |image: &str| -> Result<()> {
+        let run = |name: &str, program: &str, ask: &str| -> Result<String> {
+            daemon.ok(&[
+                "run",
+                "-d",
+                "--name",
+                name,
+                "--network",
+                "none",
+                image,
+                "sh",
+                "-c",
+                program,
+            ])?;
+            let mut answer = String::new();
+            testkit::until(name, Duration::from_secs(60), || {
+                let asked = daemon.berth(&["exec", name, "sh", "-c", ask])?;
+                answer = asked.stdout.trim().to_owned();
+                Ok(asked.code == 0)
+            })?;
+            daemon.ok(&["rm", "-f", name])?;
+            Ok(answer)
+        };
+        let nginx = run(
+            "nginx",
+            "exec nginx -g 'daemon off;'",
+            "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1/\").status)'",
+        )?;
+        let redis = run(
+            "redis",
+            "exec redis-server --save '' --port 6379",
+            "redis-cli ping | grep PONG",
+        )?;
+        let postgres = run(
+            "postgres",
+            "install -d -o postgres /tmp/pg; cd /tmp; su postgres -c \"$(ls -d /usr/lib/postgresql/*/bin)/initdb -D /tmp/pg\"; \
+             exec su postgres -c \"$(ls -d /usr/lib/postgresql/*/bin)/postgres -D /tmp/pg -k /tmp\"",
+            "cd /tmp; su postgres -c \"psql -h /tmp -tAc 'select 40 + 2'\"",
+        )?;
+        assert_eq!(
+            (nginx.as_str(), redis.as_str(), postgres.as_str()),
+            ("200", "PONG", "42")
+        );
+        Ok(())
+    };
+    serve("debian:services")?;
+    let name = format!("{}/team/services:1", registry.address());
+    daemon.ok(&["tag", "debian:services", &name])?;
+    slowly(&["push", "-q", &name])?;
+    let id = daemon.ok(&["images", "-q", "--no-trunc", &name])?;
+    slowly(&["image", "prune", "-a", "-f"])?;
+    assert_eq!(daemon.ok(&["images", "-q"])?, "");
+    slowly(&["pull", "-q", &name])?;
+    assert_eq!(daemon.ok(&["images", "-q", "--no-trunc", &name])?, id);
+    serve(&name)?;
+    slowly(&["system", "check"])?;
+    daemon.finish()
 }

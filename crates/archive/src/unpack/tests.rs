@@ -60,7 +60,7 @@ fn unpack_with(bytes: &[u8], target: &HostPath, whiteouts: Whiteouts) -> Result<
     // With a thread for the decompression it is the same, to the last byte.
     let again = tempfile::tempdir().unwrap();
     let directory = std::fs::File::open(again.path()).unwrap();
-    let beside = unpack_beside(bytes, directory.as_fd(), &options);
+    let beside = unpack_beside(bytes, directory.as_fd(), &options, None);
     match (&unpacked, &beside) {
         (Ok(one), Ok(other)) => assert_eq!(one, other),
         (Err(one), Err(other)) => assert_eq!(one.to_string(), other.to_string()),

@@ -149,7 +149,7 @@ impl Actor {
             }
             Command::Connect(plug, reply) => {
                 let (network, request) = *plug;
-                let before = Arc::clone(&self.container.view().endpoints);
+                let before = self.container.view();
                 let result = crate::network::plug(self, &network, request);
                 crate::network::follow(&self.engine, &self.container, &before).await;
                 drop(reply.send(result));
@@ -159,7 +159,7 @@ impl Actor {
                 drop(reply.send(result));
             }
             Command::Disconnect(network, reply) => {
-                let before = Arc::clone(&self.container.view().endpoints);
+                let before = self.container.view();
                 let result = crate::network::unplug(self, &network);
                 crate::network::follow(&self.engine, &self.container, &before).await;
                 drop(reply.send(result));

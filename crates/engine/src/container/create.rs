@@ -222,6 +222,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         boot_id: engine.host.boot_id.clone(),
         endpoints: Vec::new(),
         publications: Vec::new(),
+        is_answered: false,
     };
     let row = ContainerRow {
         id: undo.id.to_string(),

@@ -209,7 +209,8 @@ async fn ended(actor: &mut Actor, record: &ExitRecord) {
         state.exit.error = record.error.clone().unwrap_or_default();
         state.restart_count = record.restart_count;
         let state = crate::daemon::encode(&state);
-        if let Err(error) = engine.write(|batch| batch.set_container_state(container.id.as_str(), &state)) {
+        let write = || engine.write(|batch| batch.set_container_state(container.id.as_str(), &state));
+        if let Err(error) = engine.reserve.with_room(write) {
             // The exit record file still has it; the next daemon reads that.
             tracing::error!(container = %container.id, error = %chain(&error), "an exit was not recorded");
         }
@@ -253,7 +254,8 @@ fn apply(actor: &Actor, record: &ExitRecord, happening: Happening) {
 }
 
 fn record(actor: &Actor) {
-    if let Err(error) = actor.engine.write_state(&actor.container) {
+    let write = || actor.engine.write_state(&actor.container);
+    if let Err(error) = actor.engine.reserve.with_room(write) {
         tracing::error!(container = %actor.container.id, error = %chain(&error), "a state was not recorded");
     }
 }

@@ -144,6 +144,9 @@ pub(crate) struct StateRecord {
     /// Its published ports, while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) publications: Vec<Publication>,
+    /// Whether Berth answers its questions for names, while it runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_answered: bool,
 }
 
 /// Streams of clients.
@@ -187,6 +190,7 @@ impl Container {
             restart_count: state.restart_count,
             endpoints: Arc::default(),
             publications: Arc::default(),
+            is_answered: false,
             exits: 0,
             gone: false,
             removal_error: None,
@@ -254,6 +258,7 @@ impl Container {
             boot_id: boot_id.to_owned(),
             endpoints: view.endpoints.to_vec(),
             publications: view.publications.to_vec(),
+            is_answered: view.is_answered,
         }
     }
 }

@@ -13,7 +13,7 @@ use base::id::ContainerId;
 use db::ContainerRow;
 use serde::{Deserialize, Serialize};
 
-use super::record::{Container, StateRecord};
+use super::record::{Container, Record, StateRecord};
 use super::view::{Exit, Status};
 use crate::files::Layout;
 
@@ -48,16 +48,15 @@ pub(crate) fn write(layout: &Layout, row: &ContainerRow) {
     }
 }
 
-/// Writes the file again after a change.
-pub(crate) fn update(layout: &Layout, container: &Container) {
-    let record = container.record();
+/// Writes the file again when a container becomes what `record` says.
+pub(crate) fn update(layout: &Layout, container: &Container, record: &Record) {
     write(
         layout,
         &ContainerRow {
             id: container.id.to_string(),
             name: container.view().name.clone(),
             slot: record.user_base.map(crate::registry::slot_of),
-            config: crate::daemon::encode(&*record),
+            config: crate::daemon::encode(record),
             state: String::new(),
         },
     );
@@ -94,6 +93,11 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             continue;
         };
         let ran_in_this_boot = layout.task(&id).exists();
+        let places = if ran_in_this_boot {
+            crate::network::record_file::places(&layout.task(&id))
+        } else {
+            crate::network::record_file::Places::default()
+        };
         let has_ended = layout.exit_record(&id, false).exists();
         let state = StateRecord {
             status: if ran_in_this_boot || has_ended {
@@ -106,8 +110,9 @@ pub(crate) fn lost(layout: &Layout, boot_id: &str, known: &dyn Fn(&str) -> bool)
             exit: Exit::default(),
             restart_count: 0,
             stopped: false,
-            endpoints: Vec::new(),
-            publications: Vec::new(),
+            endpoints: places.endpoints,
+            publications: places.publications,
+            is_answered: places.is_answered,
             boot_id: if ran_in_this_boot {
                 boot_id.to_owned()
             } else {

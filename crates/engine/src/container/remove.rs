@@ -138,7 +138,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
                 continue;
             }
             // One that is gone already is what was wanted; one that cannot go stays and is listed.
-            if let Err(error) = engine.volumes.remove(name) {
+            if let Err(error) = engine.reserve.with_room(|| engine.volumes.remove(name)) {
                 tracing::warn!(volume = %name, error = %base::error::chain(&error), "a volume could not be removed");
             }
         }
@@ -146,7 +146,9 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
     failpoint::reached("remove.volumes");
     engine.kept_logs.note(&container);
     super::record_file::remove(&engine.layout, &container.id);
-    if let Err(error) = engine.write(|batch| batch.remove_container(container.id.as_str())) {
+    let forget = || engine.write(|batch| batch.remove_container(container.id.as_str()));
+    if let Err(error) = engine.reserve.with_room(forget) {
+        super::record_file::update(&engine.layout, &container, &record);
         let error = RemoveError::Step {
             doing: "forget",
             id: container.id.to_string(),

@@ -53,7 +53,7 @@ pub async fn rename(engine: &Arc<Engine>, name: &str, new_name: &str) -> Result<
     }
     engine.registry.release_name(&old_name, &container.id);
     container.publish(|view| new_name.clone_into(&mut view.name));
-    super::record_file::update(&engine.layout, &container);
+    super::record_file::update(&engine.layout, &container, &container.record());
     finish::tell(
         engine,
         &container,

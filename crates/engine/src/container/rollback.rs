@@ -126,10 +126,10 @@ fn write_record(engine: &Arc<Engine>, container: &Container, record: Record) -> 
     engine
         .write(|batch| batch.set_container_config(container.id.as_str(), &document))
         .map_err(|error| FilesError::step("record the rollback of", container, Kind::Internal, error))?;
+    super::record_file::update(&engine.layout, container, &record);
     let image = record.image_id.clone();
     container.set_record(record);
     container.publish(|view| view.image_id = image);
-    super::record_file::update(&engine.layout, container);
     Ok(())
 }
 

@@ -190,7 +190,7 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     engine
         .write(|batch| batch.set_container_config(container.id.as_str(), &document))
         .map_err(|error| step(Box::new(error)))?;
-    super::record_file::update(&engine.layout, container);
+    super::record_file::update(&engine.layout, container, &record);
     if budgets_change && !status.is_running() {
         crate::network::forget_budgets(engine, container);
     }

@@ -96,6 +96,8 @@ pub struct View {
     pub endpoints: Arc<Vec<Endpoint>>,
     /// Its published ports, while it runs.
     pub publications: Arc<Vec<Publication>>,
+    /// Whether Berth answers its questions for names, while it runs.
+    pub(crate) is_answered: bool,
     /// How often it has ended since the daemon started; for those who wait.
     pub(crate) exits: u64,
     /// Whether it was removed.

@@ -49,8 +49,8 @@ pub async fn remove(
                 .map_err(|error| step("sync the layers", error))?;
         }
         let removed = worker
-            .images
-            .remove(&name, &options, &|id| users(&worker, id))
+            .reserve
+            .with_room(|| worker.images.remove(&name, &options, &|id| users(&worker, id)))
             .map_err(|error| match error.kind() {
                 base::error::Kind::Conflict => ImageError::Conflict {
                     text: error.to_string(),

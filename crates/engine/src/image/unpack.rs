@@ -90,10 +90,12 @@ impl LayerSink for Unpacker {
         &self,
         parent: Option<&ChainId>,
         label: &Digest,
+        known: Option<&Digest>,
         tar: &mut (dyn Read + Send),
     ) -> Result<Box<dyn StagedLayer>, SinkError> {
         let parent = parent.filter(|_| self.storage.needs_parent());
-        let unpacked = storage::unpack_layer(&*self.storage, parent, label, tar).map_err(SinkError::new)?;
+        let unpacked =
+            storage::unpack_layer(&*self.storage, parent, label, known, tar).map_err(SinkError::new)?;
         Ok(Box::new(Staged {
             storage: Arc::clone(&self.storage),
             unpacked,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use netd_api::message::{self, Proxy};
 use netlink::Socket;
 use network::audit::{Listener, Ruleset, audit as look, listeners};
 use network::firewall::Protocol;
@@ -43,12 +44,20 @@ fn find(engine: &Engine) -> Result<Vec<Exposure>, NetworkError> {
     let mut socket = Socket::open(Family::Netfilter).map_err(failed)?;
     let ruleset = Ruleset::read(&mut socket).map_err(failed)?;
     let state = engine.networks.kernel().state(&engine.networks.table());
-    let found = look(
-        &ruleset,
-        &engine.config.network.firewall,
-        &open_sockets()?,
-        &state,
-    );
+    let mut listeners = open_sockets()?;
+    let proxies = super::resolver::proxies(engine);
+    for listener in &mut listeners {
+        let is_it = |proxy: &&Proxy| {
+            let protocol = match proxy.protocol {
+                message::Protocol::Tcp => Protocol::Tcp,
+                message::Protocol::Udp => Protocol::Udp,
+                message::Protocol::Sctp => Protocol::Sctp,
+            };
+            protocol == listener.protocol && proxy.listen == (listener.address, listener.port).into()
+        };
+        listener.passes_to = proxies.iter().find(is_it).map(|proxy| proxy.to);
+    }
+    let found = look(&ruleset, &engine.config.network.firewall, &listeners, &state);
     Ok(found
         .into_iter()
         .map(|one| Exposure {

@@ -167,7 +167,9 @@ pub(crate) fn record_it(engine: &Engine, record: &NetworkRecord) -> Result<(), N
     engine
         .store
         .write(Durability::Power, |batch| batch.insert_network(&row))
-        .map_err(|error| NetworkError::step("record", &record.name, error))
+        .map_err(|error| NetworkError::step("record", &record.name, error))?;
+    super::record_file::write(&engine.layout, record);
+    Ok(())
 }
 
 /// Refuses what no network can be.

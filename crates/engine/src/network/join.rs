@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use base::error::chain;
 use ipnet::{Ipv4Net, Ipv6Net};
+use netlink::NetlinkError;
 use network::address::mac_address;
 use oci::endpoint::Settings;
 
 use super::ask::{self, Asked, check_asked, interface_name, rates, sysctls};
-use super::endpoint::{Attach, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint};
 use super::error::NetworkError;
-use super::kernel::parse_mac;
+use super::kernel::{Kernel, parse_mac};
 use super::publish::publish;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{budget, guard, names, open, resolver, shaping, tell};
+use super::{budget, extension, guard, names, open, record_file, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{EndpointRequest, HostConfig};
 use crate::container::{Container, Dns, Place};
@@ -69,9 +70,11 @@ pub(crate) fn allocate(engine: &Arc<Engine>, container: &Arc<Container>) -> Resu
         table.published.insert(id.to_owned(), publications.clone());
     }
     drop(table);
+    let is_answered = names::are_needed(engine, container, &endpoints);
     container.publish(|view| {
         view.endpoints = Arc::new(endpoints);
         view.publications = Arc::new(publications);
+        view.is_answered = is_answered;
     });
     Ok(())
 }
@@ -82,7 +85,9 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     if view.endpoints.is_empty() {
         return Ok(());
     }
-    attach_endpoints(engine, &view.endpoints, &view.publications)?;
+    attach_endpoints(engine, &view.endpoints, |kernel, table| {
+        kernel.add(table, &view.endpoints, &view.publications)
+    })?;
     budget::apply(engine, container, &view)?;
     for endpoint in view.endpoints.iter() {
         let record = engine.networks.table().record(&endpoint.network);
@@ -93,10 +98,11 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     Ok(())
 }
 
+/// Makes the bridges of endpoints, and lets the packet filter know them by `tell`.
 pub(crate) fn attach_endpoints(
     engine: &Arc<Engine>,
     endpoints: &[Endpoint],
-    publications: &[Publication],
+    tell: impl FnOnce(&mut Kernel, &mut Table) -> Result<(), NetlinkError>,
 ) -> Result<(), NetworkError> {
     let name = endpoints
         .first()
@@ -107,13 +113,13 @@ pub(crate) fn attach_endpoints(
         let record = engine.networks.table().record(&endpoint.network)?;
         guard::look(engine, &mut kernel, &record)?;
         kernel.make_bridge(&record)?;
+        extension::make(&mut kernel, &record, endpoint.extension)?;
     }
     if !kernel.is_in_place() {
         open::remember(engine)
             .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
     }
-    kernel
-        .add(&mut engine.networks.table(), endpoints, publications)
+    tell(&mut kernel, &mut engine.networks.table())
         .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))?;
     guard::watch(engine, &mut kernel);
     Ok(())
@@ -141,6 +147,7 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
     container.publish(|view| {
         view.endpoints = Arc::default();
         view.publications = Arc::default();
+        view.is_answered = false;
     });
     for record in left {
         tell(engine, "disconnect", &record, Some(container.id.as_str()));
@@ -162,7 +169,8 @@ pub(crate) fn leave(engine: &Arc<Engine>, container: &Arc<Container>) {
 
 /// Returns what the shim needs to plug the container in.
 pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api::task::Sandbox> {
-    let endpoints = &container.view().endpoints;
+    let view = container.view();
+    let endpoints = &view.endpoints;
     if endpoints.is_empty() {
         return None;
     }
@@ -171,7 +179,8 @@ pub(crate) fn sandbox(engine: &Engine, container: &Container) -> Option<shim_api
             .iter()
             .map(|endpoint| recipe(endpoint, &container.record().host))
             .collect(),
-        resolver: names::are_needed(engine, container, endpoints).then(|| resolver::socket(engine)),
+        resolver: view.is_answered.then(|| resolver::socket(engine)),
+        notes: record_file::notes(container),
     })
 }
 
@@ -196,7 +205,7 @@ pub(crate) fn place(engine: &Engine, container: &Container) -> Result<Place, Net
         host_gateway: gateway
             .or_else(|| (view.host.network_mode == "host").then_some(Ipv4Addr::LOCALHOST.into())),
         links: links.iter().map(|link| (link.address, link.names())).collect(),
-        resolver: names::are_needed(engine, container, &view.endpoints),
+        resolver: view.is_answered,
         dns: Dns {
             servers: config.dns.clone(),
             options: config.dns_options.clone(),
@@ -284,6 +293,10 @@ pub(crate) fn take_place(
             talking: settings.talking,
         },
     };
+    let extension = match attachment {
+        Attach::Bridge { .. } => network.free_extension()?,
+        _ => 0,
+    };
     let taking = |error: network::address::TakeError| take_error(&record, error);
     let v4 = network
         .take(container, true, request.ipv4.map(IpAddr::V4))
@@ -327,6 +340,7 @@ pub(crate) fn take_place(
         network: record.id.clone(),
         network_name: record.name.clone(),
         attachment,
+        extension,
         interface,
         mac: match parse_mac(&request.mac) {
             Some(mac) => mac.to_string(),
@@ -421,7 +435,7 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         endpoint.gateway6.map(IpAddr::V6),
     ];
     Settings {
-        attach: endpoint.attachment.clone(),
+        attach: extension::attach(endpoint),
         interface: endpoint.interface.clone(),
         mac: parse_mac(&endpoint.mac).map(|mac| mac.0),
         mtu: endpoint.mtu,

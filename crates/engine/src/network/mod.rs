@@ -1,7 +1,7 @@
 //! Networks: what containers are plugged into.
 //!
 //! ```text
-//! record   what a network is; in the store, written before anything of it is made
+//! record   what a network is; in the store, and once more in a file, written before anything of it is made
 //! table    all networks in memory: which addresses and which ports of the host are whose
 //! ask      what a container asks for, and whether that can be given at all
 //! join     a start: addresses, names and ports for one container; leave: the same backwards, safe when nothing was taken
@@ -21,12 +21,14 @@ mod create;
 mod disconnect;
 mod endpoint;
 mod error;
+mod extension;
 mod guard;
 mod inspect;
 mod join;
 mod kernel;
 mod links;
 mod list;
+mod mend;
 mod move_address;
 mod names;
 mod open;
@@ -35,6 +37,7 @@ mod ports;
 mod prune;
 mod publish;
 mod record;
+pub(crate) mod record_file;
 mod remove;
 mod resolver;
 mod shaping;
@@ -64,6 +67,7 @@ pub(crate) use connect::{plug, renamed};
 pub(crate) use disconnect::unplug;
 pub(crate) use join::{allocate, attach, leave, place, sandbox};
 pub(crate) use links::environment as links_environment;
+pub(crate) use mend::mend;
 pub(crate) use move_address::{Float, float};
 pub(crate) use open::{go_on, open};
 pub(crate) use record::NetworkRecord;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::error::chain;
+use base::file::Durability;
 use base::id::NetworkId;
 use db::{NetworkRow, Store};
 use ipnet::IpNet;
@@ -14,16 +15,25 @@ use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
 use super::kernel::Kernel;
 use super::record::NetworkRecord;
+use super::record_file;
 use super::table::Networks;
 use crate::Engine;
 use crate::daemon::NetworkConfig;
+use crate::files::Layout;
 
 /// The fact that the packet filter was put in place, with the boot in which it was.
 const IN_PLACE: &str = "firewall";
 
-/// Loads the networks. A record that cannot be used is quarantined, and its network is no more.
-pub(crate) fn open(store: &Store, config: &NetworkConfig) -> Result<Networks, db::StoreError> {
-    let networks = Networks::new(Kernel::new(&config.firewall, config.masquerade));
+/// Loads the networks. A record that cannot be used is quarantined, and its network is what its file says, if that can be used.
+pub(crate) fn open(
+    store: &Store,
+    layout: &Layout,
+    config: &NetworkConfig,
+) -> Result<Networks, db::StoreError> {
+    let networks = Networks::new(
+        Kernel::new(&config.firewall, config.masquerade),
+        config.ports_per_bridge,
+    );
     let (rows, mut damaged) = store.networks()?;
     for row in rows {
         let key = row.id.clone();
@@ -38,6 +48,18 @@ pub(crate) fn open(store: &Store, config: &NetworkConfig) -> Result<Networks, db
     for damage in &damaged {
         tracing::error!(network = %damage.key, problem = %damage.problem, "a damaged record was quarantined");
         store.quarantine(damage)?;
+        if let Some(row) = damage
+            .key
+            .parse()
+            .ok()
+            .and_then(|id| record_file::read(layout, &id))
+            && load(&networks, row.clone()).is_ok()
+        {
+            store.write(Durability::Power, |batch| batch.insert_network(&row))?;
+        }
+    }
+    for network in networks.table().all() {
+        record_file::write(layout, &network.record);
     }
     Ok(networks)
 }
@@ -80,7 +102,7 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
     let this_boot = was_in_place.as_deref() == Some(engine.host.boot_id.as_str());
     let lived_in: Vec<_> = {
         let table = networks.table();
-        let with_members = table.all().filter(|network| !network.members.is_empty());
+        let with_members = table.all().filter(|network| !network.members().is_empty());
         with_members.map(|network| Arc::clone(&network.record)).collect()
     };
     for record in &lived_in {

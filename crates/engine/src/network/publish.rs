@@ -56,7 +56,7 @@ pub(crate) fn publish(
         .collect();
     table
         .ports
-        .take(container.id.as_str(), &with_addresses, any_ports())
+        .take(container.id.as_str(), &with_addresses, any_ports)
         .map_err(|taken| port_taken(engine, container, endpoint, &taken))
 }
 

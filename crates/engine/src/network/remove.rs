@@ -40,7 +40,11 @@ pub(crate) fn forget(engine: &Arc<Engine>, record: &NetworkRecord) {
     if let Err(error) = result {
         tracing::warn!(network = record.name, error = %chain(&error), "a bridge stays");
     }
-    if let Err(error) = engine.write(|batch| batch.remove_network(&record.id)) {
+    super::record_file::remove(&engine.layout, record);
+    if let Err(error) = engine
+        .reserve
+        .with_room(|| engine.write(|batch| batch.remove_network(&record.id)))
+    {
         tracing::warn!(network = record.name, error = %chain(&error), "a record stays");
     }
     engine.networks.table().remove(&record.id);
@@ -65,9 +69,14 @@ pub(crate) fn take_away(engine: &Arc<Engine>, record: &NetworkRecord) -> Result<
     };
     kernel.remove_bridge(record).map_err(back)?;
     failpoint::reached("network.remove.bridge");
+    super::record_file::remove(&engine.layout, record);
     engine
-        .write(|batch| batch.remove_network(&record.id))
-        .map_err(|error| back(NetworkError::step("forget", &record.name, error)))?;
+        .reserve
+        .with_room(|| engine.write(|batch| batch.remove_network(&record.id)))
+        .map_err(|error| {
+            super::record_file::write(&engine.layout, record);
+            back(NetworkError::step("forget", &record.name, error))
+        })?;
     if let Err(error) = kernel.remove_network(&mut engine.networks.table(), record) {
         tracing::warn!(network = record.name, error = %chain(&error), "the packet filter still knows a network");
     }
@@ -78,7 +87,7 @@ pub(crate) fn take_away(engine: &Arc<Engine>, record: &NetworkRecord) -> Result<
 
 /// Names the containers that run on a network; docker's text.
 fn users(engine: &Engine, network: &Network) -> Option<String> {
-    if network.members.is_empty() {
+    if network.members().is_empty() {
         return None;
     }
     let name = |id: &String| {
@@ -89,7 +98,7 @@ fn users(engine: &Engine, network: &Network) -> Option<String> {
             container.id.short()
         ))
     };
-    let names: Vec<String> = network.members.keys().filter_map(name).collect();
+    let names: Vec<String> = network.members().keys().filter_map(name).collect();
     Some(format!(
         "error while removing network: network {} has active endpoints ({})",
         network.record.name,

@@ -22,7 +22,9 @@ pub async fn remove(engine: &Arc<Engine>, name: &str, force: bool) -> Result<(),
         });
     }
     let (worker, wanted) = (Arc::clone(engine), name.to_owned());
-    let removed = tokio::task::spawn_blocking(move || worker.volumes.remove(&wanted)).await;
+    let removed =
+        tokio::task::spawn_blocking(move || worker.reserve.with_room(|| worker.volumes.remove(&wanted)))
+            .await;
     removed
         .map_err(|error| VolumeError::Step {
             doing: "remove",

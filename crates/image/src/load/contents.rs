@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use archive::{Compression, Decoder, Entry, EntryKind, Limits, ReadError, TarReader};
-use content::Draft;
+use content::{Draft, Stored};
 use oci::{Digest, media_type};
 
 use super::{LoadError, LoadEvent, LoadOptions, short, wrong};
@@ -253,11 +253,11 @@ struct Job {
 struct Done {
     failed: AtomicBool,
     failure: Mutex<Option<LoadError>>,
-    results: Mutex<Vec<Stored>>,
+    results: Mutex<Vec<Kept>>,
 }
 
 /// A member's path, its blob, the blob's size, and what is known of it if it looks like a layer.
-type Stored = (String, Digest, u64, Option<Result<Found, LoadError>>);
+type Kept = (String, Digest, u64, Option<Result<Found, LoadError>>);
 
 fn work(store: &Store, options: &LoadOptions<'_>, queue: &Mutex<Receiver<Job>>, done: &Done) {
     loop {
@@ -278,23 +278,24 @@ fn work(store: &Store, options: &LoadOptions<'_>, queue: &Mutex<Receiver<Job>>, 
     }
 }
 
-fn keep(store: &Store, options: &LoadOptions<'_>, job: Job) -> Result<Stored, LoadError> {
-    let (digest, size) = store
+fn keep(store: &Store, options: &LoadOptions<'_>, job: Job) -> Result<Kept, LoadError> {
+    let stored = store
         .content
-        .store(job.draft, job.expected.as_ref())
+        .store_and_tell(job.draft, job.expected.as_ref())
         .map_err(CreateError::from)?;
     let found =
-        layer_compression(&job.head).map(|compression| read_through(store, options, &digest, compression));
-    Ok((job.path, digest, size, found))
+        layer_compression(&job.head).map(|compression| read_through(store, options, &stored, compression));
+    Ok((job.path, stored.digest, stored.size, found))
 }
 
 /// Reads a layer once: unpacks it if that is possible before its parents are known.
 fn read_through(
     store: &Store,
     options: &LoadOptions<'_>,
-    digest: &Digest,
+    stored: &Stored,
     compression: Compression,
 ) -> Result<Found, LoadError> {
+    let digest = &stored.digest;
     if let Some(found) = known(store, digest) {
         return Ok(found);
     }
@@ -302,7 +303,9 @@ fn read_through(
         return inspect(store, digest);
     };
     let mut blob = store.content.reader(digest).map_err(CreateError::from)?;
-    let staged = sink.unpack(None, digest, &mut blob)?;
+    // What has just been hashed on its way to the disk is not hashed again; one that was there may be damaged.
+    let known = stored.is_new.then_some(digest);
+    let staged = sink.unpack(None, digest, known, &mut blob)?;
     Ok(Found {
         compression,
         diff_id: staged.diff_id().clone(),

@@ -167,7 +167,7 @@ fn unpack<R: std::io::Read + Send>(
     }
     let staged = puller
         .sink
-        .unpack(plan.parent.as_ref(), &plan.diff_id, &mut reader)?;
+        .unpack(plan.parent.as_ref(), &plan.diff_id, None, &mut reader)?;
     check_diff_id(plan, staged.diff_id())?;
     finish_reading(&mut reader);
     Ok(Fetched::Staged(staged))

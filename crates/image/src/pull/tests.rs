@@ -52,6 +52,7 @@ impl LayerSink for Shown {
         &self,
         _parent: Option<&ChainId>,
         _label: &Digest,
+        _known: Option<&Digest>,
         tar: &mut (dyn Read + Send),
     ) -> Result<Box<dyn StagedLayer>, SinkError> {
         let summary = archive::inspect(tar, &archive::Limits::LAYER).map_err(SinkError::new)?;

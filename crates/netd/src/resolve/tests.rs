@@ -113,6 +113,10 @@ fn names_are_found_in_order_of_the_networks() {
     assert_eq!(ask("six", A), records(&[]));
     // A known name has no other records; an unknown one is another's matter.
     assert_eq!(ask("web", 15), records(&[]));
+    // Services are always another's matter.
+    for service in ["web", "_http._tcp.web", "_http._tcp.web.net-a", "link"] {
+        assert_eq!(ask(service, SRV), Said::Elsewhere, "{service}");
+    }
     assert_eq!(ask("nobody", A), Said::Elsewhere);
     assert_eq!(ask("web.net-c", A), Said::Elsewhere);
     assert_eq!(ask("hidden.net-a", A), Said::Elsewhere);

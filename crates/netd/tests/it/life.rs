@@ -392,3 +392,24 @@ fn a_netd_that_is_of_no_use_ends() {
     drop(runtime);
     thread.join().unwrap().unwrap();
 }
+
+/// NW-08: whatever a packet makes netd do, the kernel does little for it. (What the filter lets pass: `filter.rs`.)
+#[tokio::test]
+async fn nw_08_netd_may_do_little() {
+    let world = World::new().await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.client.pid())).unwrap();
+    let value = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    assert_eq!(
+        (value("Seccomp"), value("NoNewPrivs")),
+        ("2".to_owned(), "1".to_owned())
+    );
+    assert_eq!(value("Threads"), "1");
+    // NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, DAC_READ_SEARCH, as far as this machine gives them.
+    let most = 1 << 10 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 2;
+    for set in ["CapPrm", "CapEff"] {
+        assert_eq!(u64::from_str_radix(&value(set), 16).unwrap() & !most, 0, "{set}");
+    }
+}

@@ -178,7 +178,10 @@ impl Audit<'_> {
         if listener.address.is_loopback() || self.state.publications.iter().any(is_reserved) {
             return None;
         }
-        let mut because = vec!["a process of this machine listens".to_owned()];
+        let mut because = vec![match listener.passes_to {
+            Some(to) => format!("passed on to {to} by a process of Berth's"),
+            None => "a process of this machine listens".to_owned(),
+        }];
         let mut blocked_by = None;
         let packet = Packet {
             ipv6: listener.address.is_ipv6(),
@@ -197,7 +200,7 @@ impl Audit<'_> {
             first: listener.port,
             last: listener.port,
             protocol: listener.protocol,
-            container: None,
+            container: listener.passes_to.map(|to| to.ip()),
             because,
             blocked_by,
         })
@@ -238,10 +241,12 @@ impl Audit<'_> {
     }
 
     fn bridges(&self) -> Vec<String> {
+        let extensions = self.state.extensions.iter();
         self.state
             .networks
             .iter()
             .map(|network| network.bridge.clone())
+            .chain(extensions.map(|extension| extension.extension.clone()))
             .collect()
     }
 }

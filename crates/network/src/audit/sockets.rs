@@ -1,6 +1,6 @@
 //! Which sockets wait for the outside, from the kernel's lists (proc_net_tcp.rst).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::firewall::Protocol;
 
@@ -13,6 +13,8 @@ pub struct Listener {
     pub port: u16,
     /// Its protocol.
     pub protocol: Protocol,
+    /// The container's address and port that it passes everything on to; `None`: it is somebody else's.
+    pub passes_to: Option<SocketAddr>,
 }
 
 /// `TCP_LISTEN`.
@@ -33,6 +35,7 @@ pub fn listeners(text: &str, protocol: Protocol) -> Vec<Listener> {
             address: read_address(address)?,
             port: u16::from_str_radix(port, 16).ok()?,
             protocol,
+            passes_to: None,
         })
     };
     text.lines().filter_map(read).collect()

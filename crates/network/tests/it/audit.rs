@@ -61,6 +61,7 @@ fn audited(rules: &str, state: &State) -> Option<Vec<Exposure>> {
             address: Ipv4Addr::UNSPECIFIED.into(),
             port: 22,
             protocol: Protocol::Tcp,
+            passes_to: None,
         };
         let local = Listener {
             address: Ipv4Addr::LOCALHOST.into(),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use oci::rootfs::Rootfs;
 use oci_spec::runtime::{
-    LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Process, ProcessBuilder,
-    RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxBuilder, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 use shim_api::client::{Attach, Events, ShimConnection, Started, Zygote, ZygoteOptions, stream_pair};
 use shim_api::message::{AttachOptions, Event};
@@ -69,6 +69,10 @@ impl Host {
     /// Ends the zygote, as the daemon's death does.
     pub(crate) fn stop_zygote(&mut self) {
         self.zygote = None;
+    }
+
+    pub(crate) fn zygote_pid(&self) -> u32 {
+        self.zygote.as_ref().unwrap().pid().unsigned_abs()
     }
 
     pub(crate) async fn new_shim(&self) -> ShimConnection {
@@ -219,6 +223,28 @@ pub(crate) fn process(script: &str) -> Process {
         .user(UserBuilder::default().uid(0u32).gid(0u32).build().unwrap())
         .build()
         .unwrap()
+}
+
+/// Gives the container a user namespace of its own, as the engine does.
+pub(crate) fn own_user_namespace(host: &Host, task: &mut Task) {
+    let mapping = LinuxIdMappingBuilder::default()
+        .container_id(0u32)
+        .host_id(700_000u32)
+        .size(65_536u32)
+        .build()
+        .unwrap();
+    let linux = task.spec.linux_mut().as_mut().unwrap();
+    linux.set_uid_mappings(Some(vec![mapping]));
+    linux.set_gid_mappings(Some(vec![mapping]));
+    let user = LinuxNamespaceBuilder::default()
+        .typ(LinuxNamespaceType::User)
+        .build()
+        .unwrap();
+    linux.namespaces_mut().as_mut().unwrap().push(user);
+    task.rootfs = Rootfs::Directory {
+        path: host.directory.join("root"),
+        idmap: true,
+    };
 }
 
 /// Returns the example `berth-shim`, built with these tests.

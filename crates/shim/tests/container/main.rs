@@ -14,3 +14,5 @@ mod life;
 mod network;
 #[cfg(test)]
 mod restart;
+#[cfg(test)]
+mod sandbox;

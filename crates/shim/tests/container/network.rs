@@ -10,9 +10,7 @@ use netlink::Socket;
 use netlink::route::{Link, MacAddress, Target};
 use network::bridge;
 use oci::endpoint::{Attach, Settings};
-use oci_spec::runtime::{
-    Capability, LinuxCapabilitiesBuilder, LinuxIdMappingBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
-};
+use oci_spec::runtime::{Capability, LinuxCapabilitiesBuilder, LinuxNamespaceType};
 use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shim_api::client::ShimConnection;
@@ -79,29 +77,9 @@ fn plugged(host: &Host, script: &str) -> Box<Task> {
     task.network = Some(Sandbox {
         endpoints: vec![endpoint()],
         resolver: None,
+        notes: String::new(),
     });
     task
-}
-
-fn own_user_namespace(host: &Host, task: &mut Task) {
-    let mapping = LinuxIdMappingBuilder::default()
-        .container_id(0u32)
-        .host_id(700_000u32)
-        .size(65_536u32)
-        .build()
-        .unwrap();
-    let linux = task.spec.linux_mut().as_mut().unwrap();
-    linux.set_uid_mappings(Some(vec![mapping]));
-    linux.set_gid_mappings(Some(vec![mapping]));
-    let user = LinuxNamespaceBuilder::default()
-        .typ(LinuxNamespaceType::User)
-        .build()
-        .unwrap();
-    linux.namespaces_mut().as_mut().unwrap().push(user);
-    task.rootfs = oci::rootfs::Rootfs::Directory {
-        path: host.directory.join("root"),
-        idmap: true,
-    };
 }
 
 fn ports() -> Vec<Link> {
@@ -128,7 +106,7 @@ async fn a_program_finds_its_network_in_place() {
          cat /proc/sys/net/ipv4/conf/eth0/forwarding /proc/sys/net/ipv4/conf/eth0/log_martians \
          /proc/sys/net/ipv6/conf/eth0/disable_ipv6",
     );
-    own_user_namespace(&host, &mut task);
+    host::own_user_namespace(&host, &mut task);
     let endpoint = &mut task.network.as_mut().unwrap().endpoints[0];
     let forwarding = "net.ipv4.conf.IFNAME.forwarding".to_owned();
     endpoint.sysctls.insert(forwarding, "0".to_owned());
@@ -418,7 +396,7 @@ async fn the_name_server_gets_sockets_in_the_containers_namespace() {
         &host,
         "busybox nslookup -type=a question 127.0.0.11; busybox nc -w5 127.0.0.11 53",
     );
-    own_user_namespace(&host, &mut task);
+    host::own_user_namespace(&host, &mut task);
     task.network.as_mut().unwrap().resolver = Some(server.clone());
     // Nobody is there to take them.
     host.write_document(&task);
@@ -486,7 +464,7 @@ async fn how_much_longer_a_plugged_start_takes() {
     for number in 0..TIMES {
         for (kind, starts) in starts.iter_mut().enumerate() {
             let mut task = plugged(&host, "");
-            own_user_namespace(&host, &mut task);
+            host::own_user_namespace(&host, &mut task);
             let process = task.spec.process_mut().as_mut().unwrap();
             process.set_args(Some(vec!["/bin/sleep".to_owned(), "1000".to_owned()]));
             match (kind, &mut task.network) {

@@ -90,7 +90,7 @@ fn try_one(arena: &Arena, case: &Case, whiteouts: Whiteouts, on_a_thread: bool) 
     let options = UnpackOptions::layer(whiteouts);
     let unpacked = case.layers.iter().try_for_each(|bytes| {
         if on_a_thread {
-            unpack_beside(&bytes[..], directory.as_fd(), &options).map(drop)
+            unpack_beside(&bytes[..], directory.as_fd(), &options, None).map(drop)
         } else {
             unpack(&bytes[..], directory.as_fd(), &options).map(drop)
         }
