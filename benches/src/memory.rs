@@ -80,6 +80,57 @@ pub fn descendants(pid: u32) -> Result<Vec<u32>> {
     Ok(found)
 }
 
+/// A memory control group of one process and of those that it starts from now on, in which the kernel counts what it
+/// keeps for them: pages of tables, sockets, elements of the packet filter's sets (cgroup-v1/memory.rst, cgroup-v2.rst).
+#[derive(Debug)]
+pub struct Ledger {
+    group: std::path::PathBuf,
+}
+
+impl Ledger {
+    /// Moves the process into a group of its own.
+    pub fn open(pid: u32) -> Result<Self> {
+        let mounts = testkit::residue::cgroup_mounts()?;
+        let has_memory = |mount: &&std::path::PathBuf| mount.join("memory.stat").exists();
+        let mount = mounts.iter().find(has_memory);
+        let mount = mount.context("no control group counts memory")?;
+        let group = mount.join(format!("bench-ledger-{pid}"));
+        std::fs::create_dir(&group).context("make a memory control group")?;
+        let ledger = Self { group };
+        enter(&ledger.group, pid)?;
+        Ok(ledger)
+    }
+
+    /// Returns how many KiB the kernel keeps.
+    pub fn kernel(&self) -> Result<u64> {
+        if let Ok(bytes) = std::fs::read_to_string(self.group.join("memory.kmem.usage_in_bytes")) {
+            return Ok(bytes.trim().parse::<u64>()? / 1024);
+        }
+        let text = std::fs::read_to_string(self.group.join("memory.stat"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("kernel "));
+        Ok(line.context("memory.stat")?.trim().parse::<u64>()? / 1024)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        // netd and others that were started meanwhile go too.
+        let inside = std::fs::read_to_string(self.group.join("cgroup.procs")).unwrap_or_default();
+        let Some(parent) = self.group.parent() else { return };
+        for pid in inside.lines().filter_map(|pid| pid.parse::<u32>().ok()) {
+            drop(enter(parent, pid));
+        }
+        drop(std::fs::remove_dir(&self.group));
+    }
+}
+
+fn enter(group: &std::path::Path, pid: u32) -> Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(group.join("cgroup.procs"))?;
+    std::io::Write::write_all(&mut file, pid.to_string().as_bytes()).context("enter a control group")
+}
+
 /// Writes KiB as MiB.
 pub fn show(kib: u64) -> String {
     let tenths = (kib * 10).div_ceil(1024);

@@ -113,6 +113,15 @@ impl Site {
         }
     }
 
+    /// Starts Berth's daemon anew; docker's stays.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Engine::Berth(daemon) = &mut self.engine {
+            daemon.terminate()?;
+            daemon.launch()?;
+        }
+        Ok(())
+    }
+
     /// Removes all containers and stops the daemon; fails if Berth has left anything.
     pub fn finish(self) -> Result<()> {
         match self.engine {

@@ -1,6 +1,7 @@
 //! Publishing ten thousand ports, one more beside them, and connections through one of them.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use testkit::lab::{Host, MACHINE};
 use testkit::{http, residue};
 
 use super::Effort;
-use crate::memory;
+use crate::memory::{self, Ledger};
 use crate::sample::{Sample, difference, show};
 use crate::site::Site;
 use crate::table::Table;
@@ -29,11 +30,12 @@ pub fn measure(effort: Effort) -> Result<Table> {
         &format!("{PORTS} published ports"),
         &["what", "engine", "without", "with", "more", "turns"],
     );
-    let sites = Site::both("busybox", testkit::image::busybox_tar)?;
-    for site in &sites {
+    let mut sites = Site::both("busybox", testkit::image::busybox_tar)?;
+    for site in &mut sites {
         if site.name == "berth" {
             for (what, range) in RANGES {
                 publish(site, what, range, effort.of(3, 21), &mut table)?;
+                hold(site, what, range, effort.of(1, 5), &mut table)?;
             }
             one_more(site, effort.of(10, 100), &mut table)?;
         } else {
@@ -56,48 +58,69 @@ pub fn measure(effort: Effort) -> Result<Table> {
     Ok(table)
 }
 
-/// Time and memory of one command that publishes a range, against one that publishes nothing.
+/// Time of one command that publishes a range, against one that publishes nothing.
 fn publish(site: &Site, what: &str, range: &str, turns: usize, table: &mut Table) -> Result<()> {
-    let (mut times, mut sizes) = ([Sample::default(), Sample::default()], [Vec::new(), Vec::new()]);
+    let mut times = [Sample::default(), Sample::default()];
     for turn in 0..=turns {
-        for (index, publication) in [None, Some(range)].into_iter().enumerate() {
-            let before = held(site)?;
+        for (index, publication) in [&[][..], &["-p", range]].into_iter().enumerate() {
             let begin = Instant::now();
-            let options = publication.map(|range| ["-p", range]);
-            let words = options.as_ref().map_or(&[][..], |words| &words[..]);
-            site.ok(&[&["run", "-d", "--name", "many"], words, &SLEEP].concat())?;
+            site.ok(&[&["run", "-d", "--name", "many"], publication, &SLEEP].concat())?;
             let time = begin.elapsed();
-            let size = held(site)? - before;
             site.ok(&["rm", "-f", "many"])?;
             // The first turn makes bridges, tables and processes.
             if turn > 0 {
                 times[index].add(time);
-                sizes[index].push(size);
             }
         }
     }
-    let median = |index: usize| times[index].median().unwrap_or_default();
+    let [without, with] = times.map(|sample| sample.median().unwrap_or_default());
     table.row([
-        format!("run -d with {what}"),
+        format!("run -d, {what}"),
         site.name.to_owned(),
-        show(median(0)),
-        show(median(1)),
-        difference(median(0), median(1)),
+        show(without),
+        show(with),
+        difference(without, with),
         turns.to_string(),
     ]);
-    let [without, with] = sizes.map(|mut sizes| {
-        sizes.sort_unstable();
-        sizes.get(sizes.len() / 2).copied().unwrap_or_default()
-    });
-    let size = |kib: i64| format!("{kib} KiB");
-    table.row([
-        format!("memory of daemon, netd and kernel, {what}"),
-        site.name.to_owned(),
-        size(without),
-        size(with),
-        size(with - without),
-        turns.to_string(),
-    ]);
+    Ok(())
+}
+
+/// Memory of a range, of a daemon that has done nothing of the kind before: it would have room for it already.
+fn hold(site: &mut Site, what: &str, range: &str, turns: usize, table: &mut Table) -> Result<()> {
+    let mut sizes = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
+    for _ in 0..turns {
+        for (index, publication) in [&[][..], &["-p", range]].into_iter().enumerate() {
+            site.restart()?;
+            // Before it makes netd.
+            let ledger = Ledger::open(site.pid()?)?;
+            site.ok(&[&["run", "-d", "--name", "first", "-p", "19999:80"], &SLEEP[..]].concat())?;
+            let before = [held_by_processes(site)?, ledger.kernel()?];
+            site.ok(&[&["run", "-d", "--name", "many"], publication, &SLEEP].concat())?;
+            let after = [held_by_processes(site)?, ledger.kernel()?];
+            for (sizes, (before, after)) in sizes.iter_mut().zip(before.into_iter().zip(after)) {
+                sizes[index].push(i64::try_from(after)? - i64::try_from(before)?);
+            }
+            site.ok(&["rm", "-f", "first", "many"])?;
+        }
+    }
+    for (whose, sizes) in ["of the daemon and netd", "of the kernel for them"]
+        .into_iter()
+        .zip(sizes)
+    {
+        let [without, with] = sizes.map(|mut sizes| {
+            sizes.sort_unstable();
+            sizes.get(sizes.len() / 2).copied().unwrap_or_default()
+        });
+        let size = |kib: i64| format!("{kib} KiB");
+        table.row([
+            format!("memory {whose}, {what}"),
+            site.name.to_owned(),
+            size(without),
+            size(with),
+            size(with - without),
+            turns.to_string(),
+        ]);
+    }
     Ok(())
 }
 
@@ -181,6 +204,7 @@ fn connect(site: &Site, effort: Effort, table: &mut Table) -> Result<()> {
     const PORT: u16 = 8080;
     let (container, _) = site.start("web", &[&["-p", "8080:80"], &SLEEP[..]].concat())?;
     let listener = container.inside(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 80)))??;
+    listener.set_nonblocking(true)?;
     let address = SocketAddr::new(MACHINE.parse()?, PORT);
     let count = effort.of(500, 5000);
     let mut samples = [Sample::default(), Sample::default()];
@@ -230,12 +254,9 @@ fn connections(
     sample: &mut Sample,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        let server = scope.spawn(|| -> Result<()> {
-            for _ in 0..count {
-                drop(listener.accept()?);
-            }
-            Ok(())
-        });
+        // As long as somebody connects: one that fails must not leave the server waiting.
+        let (end, ends) = rustix::pipe::pipe()?;
+        let server = scope.spawn(move || serve(listener, &end));
         let done = from.inside(|| -> Result<()> {
             for _ in 0..count {
                 let begin = Instant::now();
@@ -244,10 +265,29 @@ fn connections(
                 rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
             }
             Ok(())
-        })?;
-        done?;
-        server.join().ok().context("the server panicked")?
+        });
+        drop(ends);
+        server.join().ok().context("the server panicked")??;
+        done?
     })
+}
+
+/// Accepts whoever connects until the other end of `end` is closed.
+fn serve(listener: &TcpListener, end: &OwnedFd) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        let mut fds = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(end, PollFlags::IN),
+        ];
+        poll(&mut fds, None)?;
+        if fds[0].revents().contains(PollFlags::IN) {
+            // It may be gone already: a reset is how each of them ends.
+            drop(listener.accept());
+        } else if !fds[1].revents().is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 fn rate(sample: &Sample) -> String {
@@ -257,9 +297,8 @@ fn rate(sample: &Sample) -> String {
     }
 }
 
-/// Returns what the daemon and netd hold for themselves, and the kernel for everything, in KiB. Of the kernel's memory
-/// that is all but pages of files and of programs (proc(5), `/proc/meminfo`); others who work on this machine disturb it.
-fn held(site: &Site) -> Result<i64> {
+/// Returns what the daemon and netd hold for themselves, in KiB, without what the kernel holds for them.
+fn held_by_processes(site: &Site) -> Result<u64> {
     let mut pids = vec![site.pid()?];
     for process in residue::processes(site.place())? {
         let name = std::fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
@@ -267,26 +306,5 @@ fn held(site: &Site) -> Result<i64> {
             pids.push(u32::try_from(process.pid)?);
         }
     }
-    let mut sum: u64 = 0;
-    for pid in pids {
-        sum += memory::of(pid)?.private;
-    }
-    let info = std::fs::read_to_string("/proc/meminfo")?;
-    for line in info.lines() {
-        let kept = [
-            "SUnreclaim:",
-            "VmallocUsed:",
-            "Percpu:",
-            "KernelStack:",
-            "PageTables:",
-        ];
-        let Some((name, rest)) = line.split_once(char::is_whitespace) else {
-            continue;
-        };
-        if kept.contains(&name) {
-            let number = rest.split_whitespace().next().context("meminfo")?;
-            sum += number.parse::<u64>()?;
-        }
-    }
-    Ok(i64::try_from(sum)?)
+    pids.into_iter().map(|pid| Ok(memory::of(pid)?.private)).sum()
 }

@@ -109,6 +109,8 @@ pub struct NetworkConfig {
     pub dns_search: Vec<String>,
     /// The name of the tables in the packet filter.
     pub firewall: String,
+    /// How many ports a Linux bridge has, at least 2: the kernel gives it 1,023.
+    pub ports_per_bridge: u16,
 }
 
 impl Default for NetworkConfig {
@@ -130,6 +132,7 @@ impl Default for NetworkConfig {
             dns_options: Vec::new(),
             dns_search: Vec::new(),
             firewall: "berth".to_owned(),
+            ports_per_bridge: 1023,
         }
     }
 }

@@ -66,6 +66,7 @@ pub(crate) async fn recover(engine: &Arc<Engine>) -> Result<(), StoreError> {
             tracing::error!(%error, "a container could not be recovered");
         }
     }
+    crate::network::mend(engine).await;
     crate::network::go_on_with_netd(engine).await;
     let mut keep: BTreeSet<String> = damaged.into_iter().map(|damage| damage.key).collect();
     keep.extend(engine.store.quarantined("containers")?);

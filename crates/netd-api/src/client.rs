@@ -331,6 +331,14 @@ impl Client {
         self.done(Request::Proxy(proxy)).await
     }
 
+    /// Asks for several things in one packet, and stops at the first that cannot be done.
+    pub async fn steps(&self, steps: Vec<Request>) -> Result<(), CallError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.done(Request::Steps(steps)).await
+    }
+
     /// Hands the resolver's sockets of a container over, as a shim does: for a netd that was started anew.
     pub async fn hand_over(
         &self,
@@ -434,6 +442,19 @@ pub enum AttachError {
         /// The cause.
         source: CallError,
     },
+}
+
+impl AttachError {
+    /// Returns whether somebody has the address of the sockets: netd itself, if it was given them before, or a program of
+    /// the container.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::Make {
+                source: handover::HandoverError::Make { source },
+            } => source.errno() == Errno::ADDRINUSE,
+            Self::Make { .. } | Self::Call { .. } => false,
+        }
+    }
 }
 
 impl Kinded for AttachError {

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 /// What both sides must agree on: raised with every change of the messages or of what netd does.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What is sent to netd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +84,9 @@ pub enum Request {
     },
     /// Passes what comes in at `listen` on to `to`.
     Proxy(Proxy),
+    /// Several, one after the other, up to the first that is not answered by [`Reply::Done`]: its answer is the answer.
+    /// What was done before it stays done. Steps within steps are refused.
+    Steps(Vec<Self>),
     /// Asks for [`Reply::State`].
     State,
     /// Ends netd, after [`Reply::Done`].

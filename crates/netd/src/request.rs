@@ -49,6 +49,20 @@ impl Netd {
                     return Reply::Held(held);
                 }
             }
+            Request::Steps(steps) => {
+                for step in steps {
+                    let reply = match step {
+                        // The reader of a packet bounds how deep it goes; nobody needs more than one level.
+                        Request::Steps(_) => Reply::Failed {
+                            reason: "steps within steps".to_owned(),
+                        },
+                        step => self.call(step),
+                    };
+                    if reply != Reply::Done {
+                        return reply;
+                    }
+                }
+            }
             Request::State => return Reply::State(self.state()),
             Request::Quit => self.is_ending = true,
         }

@@ -31,6 +31,7 @@ pub struct Socket {
     socket: OwnedFd,
     family: Family,
     sequence: u32,
+    transactions: u32,
     buffer: Vec<u8>,
 }
 
@@ -54,6 +55,7 @@ impl Socket {
             socket,
             family,
             sequence: 0,
+            transactions: 0,
             buffer: vec![0; ANSWER],
         }
     }
@@ -61,6 +63,11 @@ impl Socket {
     /// Returns the number by which the kernel tells this socket from others of its family.
     pub fn port(&self) -> Result<u32, NetlinkError> {
         sys::netlink::port(&self.socket).map_err(NetlinkError::Socket)
+    }
+
+    /// Returns how many transactions of the packet filter this socket has made, modulo 2³².
+    pub fn transactions(&self) -> u32 {
+        self.transactions
     }
 
     /// Has everything done, in order. A socket for the packet filter does all or nothing; one for routes goes on after a
@@ -210,7 +217,9 @@ impl Socket {
                 Next::Wait
             })
         })?;
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)?;
+        self.transactions = self.transactions.wrapping_add(1);
+        Ok(())
     }
 
     fn next_sequence(&mut self) -> u32 {

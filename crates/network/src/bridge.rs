@@ -137,19 +137,32 @@ fn parameters(settings: &Settings) -> Result<(), BridgeError> {
     let name = &settings.name;
     set("net/ipv4/ip_forward", "1")?;
     set(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
-    if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+    if !has_ipv6 {
+        return no_ipv6(name);
+    }
+    if !is_ipv6_known() {
         return Ok(());
     }
     set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
-    if has_ipv6 {
-        set("net/ipv6/conf/all/forwarding", "1")
-    } else {
-        set(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")
+    set("net/ipv6/conf/all/forwarding", "1")
+}
+
+/// Keeps IPv6 off a link.
+pub(crate) fn no_ipv6(name: &str) -> Result<(), BridgeError> {
+    if !is_ipv6_known() {
+        return Ok(());
     }
+    set(&format!("net/ipv6/conf/{name}/accept_ra"), "0")?;
+    set(&format!("net/ipv6/conf/{name}/disable_ipv6"), "1")
+}
+
+/// Returns whether the kernel has IPv6.
+fn is_ipv6_known() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Sets a parameter of the caller's network namespace. `name` is checked: it becomes part of a path.
-fn set(parameter: &str, value: &'static str) -> Result<(), BridgeError> {
+pub(crate) fn set(parameter: &str, value: &'static str) -> Result<(), BridgeError> {
     let failed = |source| BridgeError::Parameter {
         parameter: parameter.replace('/', "."),
         value,

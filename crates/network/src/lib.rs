@@ -2,7 +2,7 @@
 //!
 //! * [`address`] is pure: which subnet a new network gets, which address a new endpoint.
 //! * [`bridge`] makes and removes the switch of a network, [`endpoint`] plugs a container in and out: a cable of two
-//!   ends, addresses, routes.
+//!   ends, addresses, routes. [`extension`] adds bridges to a network that needs more ports than one has.
 //! * [`shape`] limits how fast what passes a container's cable is, [`budget`] how much it is, [`counters`] counts it.
 //! * [`audit`] tells what the outside can reach.
 //! * [`firewall`] is declared state: one table of nf_tables that is Berth's own. Networks and published ports are elements
@@ -18,5 +18,6 @@ pub mod bridge;
 pub mod budget;
 pub mod counters;
 pub mod endpoint;
+pub mod extension;
 pub mod firewall;
 pub mod shape;

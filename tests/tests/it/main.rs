@@ -9,6 +9,7 @@ mod images;
 mod life;
 mod logs;
 mod network;
+mod network_bridges;
 mod network_drivers;
 mod network_names;
 mod pull;

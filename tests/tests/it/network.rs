@@ -661,6 +661,10 @@ fn compose_makes_a_network_for_its_services() -> Result<()> {
         "{{(index .NetworkSettings.Networks \"project_back\").Aliases}}",
     )?;
     assert!(aliases.contains("store"), "{aliases}");
+    // Its services find each other by their names.
+    for (from, to) in [(&web, "db"), (&db, "web")] {
+        daemon.ok(&["exec", from, "ping", "-c", "1", "-w", "10", to])?;
+    }
     compose(&["down"])?.expect(0)?;
     assert_eq!(daemon.ok(&["ps", "-aq"])?, "");
     assert_eq!(

@@ -221,12 +221,38 @@ fn postgres_is_found_by_its_name() -> Result<()> {
     daemon.finish()
 }
 
+const NGINX: &str = "daemon off; user root; pid /tmp/pid; error_log stderr;
+events {}
+http {
+    access_log off;
+    client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy; fastcgi_temp_path /tmp/fastcgi;
+    uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
+    server { listen 80; location / { return 200 hello; } }
+}
+";
+
 #[test]
 fn a_web_server_behind_a_published_port() -> Result<()> {
     let daemon = daemon()?;
     let machine = Host::of_process(daemon.pid()?, "machine")?;
+    // It needs no more of a package than the program: one that was unpacked somewhere in the search path will do.
+    let configuration = daemon.directory().join("nginx.conf");
+    testkit::image::put(&configuration, NGINX)?;
+    let volume = format!("{}:/nginx.conf:ro", configuration.display());
     let server: &[&str] = if has("nginx") {
-        &["--rootfs", "/:O", "nginx", "-g", "daemon off;"]
+        daemon.ok(&["image", "pack", "-t", "web", "nginx"])?;
+        &[
+            "--tmpfs",
+            "/tmp",
+            "-v",
+            &volume,
+            "web",
+            "nginx",
+            "-e",
+            "stderr",
+            "-c",
+            "/nginx.conf",
+        ]
     } else {
         let script = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
         &["busybox", "sh", "-c", script]

@@ -6,6 +6,30 @@ use anyhow::{Context, Result, ensure};
 use testkit::lab::{CLIENT, CLIENT6, MACHINE, MACHINE6, NEIGHBOUR, NEIGHBOUR6, Protocol, Server};
 use testkit::{Daemon, Host, Lab, Start};
 
+/// At which bridges of the network that they share `target` and `peer` are: the first, or the one behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Networks have one bridge.
+    OneBridge,
+    PeerBehind,
+    TargetBehind,
+    BothBehind,
+}
+
+const ACROSS: [Layout; 3] = [Layout::PeerBehind, Layout::TargetBehind, Layout::BothBehind];
+
+impl Layout {
+    /// Returns the daemon's arguments: with two ports a bridge has room for one container, with three for two.
+    fn arguments(self) -> Vec<String> {
+        let ports = match self {
+            Self::OneBridge => return Vec::new(),
+            Self::PeerBehind | Self::TargetBehind => "2",
+            Self::BothBehind => "3",
+        };
+        vec!["--ports-per-bridge".to_owned(), ports.to_owned()]
+    }
+}
+
 /// A lab whose machine has a daemon, two networks and three containers.
 ///
 /// ```text
@@ -39,9 +63,14 @@ const PUBLISHED: &[&str] = &[
 
 impl World {
     fn new() -> Result<Self> {
+        Self::laid_out(Layout::OneBridge)
+    }
+
+    fn laid_out(layout: Layout) -> Result<Self> {
         let lab = Lab::new()?;
         let daemon = Daemon::with_busybox_and(Start {
             host: Some(lab.machine.clone()),
+            arguments: layout.arguments(),
             ..Start::default()
         })?;
         for (name, subnet, subnet6) in [
@@ -71,8 +100,7 @@ impl World {
             run.extend(["-p", published]);
         }
         run.extend(["busybox", "sleep", "10000"]);
-        daemon.ok(&run)?;
-        for (name, network) in [("peer", "x"), ("stranger", "y")] {
+        let other = |name: &str, network: &str| {
             daemon.ok(&[
                 "run",
                 "-d",
@@ -83,8 +111,25 @@ impl World {
                 "busybox",
                 "sleep",
                 "10000",
-            ])?;
+            ])
+        };
+        if layout == Layout::BothBehind {
+            other("first", "x")?;
+            other("second", "x")?;
         }
+        if layout == Layout::TargetBehind {
+            other("peer", "x")?;
+        }
+        daemon.ok(&run)?;
+        if layout != Layout::TargetBehind {
+            other("peer", "x")?;
+        }
+        other("stranger", "y")?;
+        let behind = lab.machine.ip("-br link show type bridge")?;
+        ensure!(
+            behind.contains("bx01") == (layout != Layout::OneBridge),
+            "{layout:?}: {behind}"
+        );
         let target = host_of(&daemon, "target")?;
         let peer = host_of(&daemon, "peer")?;
         let stranger = host_of(&daemon, "stranger")?;
@@ -288,13 +333,23 @@ fn try_cell(world: &World, servers: &Servers, cell: Cell) -> Result<Option<Strin
 /// CVE-2020-8558, CVE-2025-54388: 96 cells of address family, place, source and protocol, at every moment.
 #[test]
 fn nw_01_every_publication_from_every_side() -> Result<()> {
-    let mut world = World::new()?;
+    every_publication(Layout::OneBridge)
+}
+
+/// The same where the containers of a network are at two bridges.
+#[test]
+fn nw_01_every_publication_across_bridges() -> Result<()> {
+    ACROSS.into_iter().try_for_each(every_publication)
+}
+
+fn every_publication(layout: Layout) -> Result<()> {
+    let mut world = World::laid_out(layout)?;
     let servers = Servers::start(&world)?;
     let check = |world: &World, when: &str| -> Result<()> {
         let wrong = wrong_cells(world, &servers)?;
         ensure!(
             wrong.is_empty(),
-            "{when}: {} of 96 cells are wrong:\n{}",
+            "{layout:?}, {when}: {} of 96 cells are wrong:\n{}",
             wrong.len(),
             wrong.join("\n")
         );
@@ -355,7 +410,17 @@ fn nw_01_loopback_addresses_do_not_come_by_wire() -> Result<()> {
 /// CVE-2025-54410: networks are kept apart, internal ones from everything; also without a daemon.
 #[test]
 fn nw_02_networks_are_kept_apart() -> Result<()> {
-    let mut world = World::new()?;
+    kept_apart(Layout::OneBridge)
+}
+
+/// The same where each of two containers of a network is at a bridge of its own.
+#[test]
+fn nw_02_networks_are_kept_apart_across_bridges() -> Result<()> {
+    kept_apart(Layout::PeerBehind)
+}
+
+fn kept_apart(layout: Layout) -> Result<()> {
+    let mut world = World::laid_out(layout)?;
     let daemon = &world.daemon;
     daemon.ok(&[
         "network",
@@ -481,7 +546,17 @@ fn nw_03_no_ipv6_that_was_not_asked_for() -> Result<()> {
 /// CVE-2025-52889, CVE-2025-52890: an address that is not the container's own does not leave it.
 #[test]
 fn nw_04_containers_send_with_their_own_addresses() -> Result<()> {
-    let world = World::new()?;
+    own_addresses_only(Layout::OneBridge)
+}
+
+/// The same where the container is at the second bridge of its network.
+#[test]
+fn nw_04_containers_of_further_bridges_send_with_their_own_addresses() -> Result<()> {
+    own_addresses_only(Layout::PeerBehind)
+}
+
+fn own_addresses_only(layout: Layout) -> Result<()> {
+    let world = World::laid_out(layout)?;
     let outside = SocketAddr::new(CLIENT.parse()?, 80);
     let outside6 = SocketAddr::new(CLIENT6.parse()?, 80);
     let servers = [

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use testkit::{Daemon, Host, Start};
 
 /// Starts the daemon on its host so that it is killed at `step`.
-fn relaunch_with(daemon: &mut Daemon, host: &Host, step: Option<&str>) -> Result<()> {
+fn relaunch_with(daemon: &mut Daemon, host: &Host, arguments: &[String], step: Option<&str>) -> Result<()> {
     daemon.set_start(Start {
-        arguments: Vec::new(),
+        arguments: arguments.to_vec(),
         environment: step
             .map(|step| ("BERTH_FAILPOINT".to_owned(), step.to_owned()))
             .into_iter()
@@ -52,11 +52,38 @@ fn nothing_is_left(host: &Host, after: &str) -> Result<()> {
 
 #[test]
 fn f16_killed_at_every_step_of_networks() -> Result<()> {
+    killed_at_every_step(&[])
+}
+
+/// The same where a bridge has two containers, and there are two before.
+#[test]
+fn f16_killed_at_every_step_of_networks_of_several_bridges() -> Result<()> {
+    killed_at_every_step(&["--ports-per-bridge".to_owned(), "3".to_owned()])
+}
+
+fn killed_at_every_step(arguments: &[String]) -> Result<()> {
     let host = Host::new("machine")?;
     let mut daemon = Daemon::with_busybox_and(Start {
         host: Some(host.clone()),
+        arguments: arguments.to_vec(),
         ..Start::default()
     })?;
+    let fill = |daemon: &Daemon| -> Result<()> {
+        for name in ["first", "second"].iter().filter(|_| !arguments.is_empty()) {
+            daemon.ok(&[
+                "run",
+                "-d",
+                "--name",
+                name,
+                "--network",
+                "net",
+                "busybox",
+                "sleep",
+                "10000",
+            ])?;
+        }
+        Ok(())
+    };
     let steps = engine::failpoint::STEPS
         .iter()
         .filter(|step| step.starts_with("network."));
@@ -64,6 +91,9 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         let verb = step.split('.').nth(1).context("a step has a verb")?;
         if verb != "create" {
             daemon.ok(&["network", "create", "net"])?;
+        }
+        if matches!(verb, "connect" | "disconnect") {
+            fill(&daemon)?;
         }
         daemon.ok(&[
             "run", "-d", "--name", "c1", "-p", "8080:80", "busybox", "sleep", "10000",
@@ -73,7 +103,7 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         }
         let pid = daemon.inspect("c1", "{{.State.Pid}}")?;
         daemon.terminate()?;
-        relaunch_with(&mut daemon, &host, Some(step))?;
+        relaunch_with(&mut daemon, &host, arguments, Some(step))?;
         let act: &[&str] = match verb {
             "create" => &["network", "create", "net"],
             "remove" => &["network", "rm", "net"],
@@ -85,9 +115,10 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         daemon
             .wait_for_end(Duration::from_secs(10))
             .with_context(|| format!("the daemon was not killed at {step}"))?;
-        relaunch_with(&mut daemon, &host, None)?;
+        relaunch_with(&mut daemon, &host, arguments, None)?;
 
         assert_eq!(daemon.inspect("c1", "{{.State.Pid}}")?, pid, "{step}");
+        cables_are_recorded(&daemon, step)?;
         let there = daemon.ok(&[
             "network",
             "ls",
@@ -100,10 +131,96 @@ fn f16_killed_at_every_step_of_networks() -> Result<()> {
         // What is there can be used: another container joins, and finds its way.
         let text = daemon.ok(&["run", "--rm", "--network", "net", "busybox", "ip", "route"])?;
         ensure!(text.contains("default via"), "{step}: {text}");
-        daemon.ok(&["rm", "-f", "c1"])?;
+        if !matches!(verb, "connect" | "disconnect") {
+            fill(&daemon)?;
+            daemon.ok(&["run", "--rm", "--network", "net", "busybox", "true"])?;
+        }
+        let running = daemon.ok(&["ps", "-q"])?;
+        daemon.ok(&[&["rm", "-f"], &running.lines().collect::<Vec<_>>()[..]].concat())?;
         daemon.ok(&["network", "rm", "net"])?;
         nothing_is_left(&host, step)?;
     }
+    daemon.finish()
+}
+
+/// A container is on the networks that it is said to be on, and no others.
+fn cables_are_recorded(daemon: &Daemon, when: &str) -> Result<()> {
+    let networks = daemon.inspect(
+        "c1",
+        "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}",
+    )?;
+    let links = daemon.ok(&["exec", "c1", "ip", "-o", "link"])?;
+    let cables = links.lines().filter(|line| line.contains(": eth")).count();
+    ensure!(
+        networks.split_whitespace().count() == cables,
+        "{when}: on {networks} with\n{links}"
+    );
+    Ok(())
+}
+
+/// Kills inside of connect, disconnect and publish, at any moment (`BERTH_KILLS`: how many of each three).
+#[test]
+fn f16_kills_inside_connect_disconnect_and_publish() -> Result<()> {
+    let kills: u64 = std::env::var("BERTH_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(12);
+    let host = Host::new("machine")?;
+    let mut daemon = Daemon::with_busybox_and(Start {
+        host: Some(host.clone()),
+        ..Start::default()
+    })?;
+    daemon.ok(&["network", "create", "net"])?;
+    daemon.ok(&["run", "-d", "--name", "c1", "busybox", "sleep", "100000"])?;
+    let acts: [&[&str]; 3] = [
+        &["network", "connect", "net", "c1"],
+        &["network", "disconnect", "net", "c1"],
+        &[
+            "run",
+            "--rm",
+            "-p",
+            "8080:80",
+            "-p",
+            "9000-9099:9000-9099",
+            "busybox",
+            "true",
+        ],
+    ];
+    for kill in 0..kills {
+        let act = acts[usize::try_from(kill % 3)?];
+        let mut acting = daemon
+            .command(act)?
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
+        // A connect takes a few milliseconds, a start some more.
+        std::thread::sleep(Duration::from_micros(
+            kill * 379 % if kill % 3 == 2 { 20_000 } else { 9_000 },
+        ));
+        daemon.crash()?;
+        acting.wait()?;
+        cables_are_recorded(&daemon, &format!("kill {kill} inside {act:?}"))?;
+        // The next one finds what it needs, whatever came of this one.
+        daemon.berth(&[
+            "network",
+            ["connect", "disconnect", "disconnect"][usize::try_from(kill % 3)?],
+            "net",
+            "c1",
+        ])?;
+    }
+    daemon.ok(&["rm", "-f", "c1"])?;
+    daemon.ok(&["network", "rm", "net"])?;
+    nothing_is_left(&host, "many kills")?;
+    daemon.ok(&[
+        "run",
+        "--rm",
+        "-p",
+        "8080:80",
+        "-p",
+        "9000-9099:9000-9099",
+        "busybox",
+        "true",
+    ])?;
     daemon.finish()
 }
 

@@ -31,25 +31,25 @@ pub(crate) fn directory(engine: &Engine, own: &Path, record: &Record) -> PathBuf
 /// Writes the files that are missing; what a container wrote into them stays over restarts, but for the lines that say where
 /// it is, which are those of this start.
 ///
-/// In a directory that was `made` for this start they are written in place, which is half the work of replacing: one
-/// whose start was cut off has no task document and counts as made.
 pub(crate) fn write(
     directory: &Path,
-    made: bool,
+    age: Age,
     hostname: &str,
     record: &Record,
     place: &Place,
 ) -> Result<(), FileError> {
     let host_network = record.host.network_mode == "host";
-    let missing = |name: &str| made || !directory.join(name).exists();
+    let missing = |name: &str| age == Age::New || !directory.join(name).exists();
     let ids = record.ids().map(|ids| ids.root());
     let put = |name: &str, text: &str| {
         let path = directory.join(name);
-        let file = if made {
-            put_new(&path, text)?
-        } else {
-            write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
-            File::open(&path).map_err(|source| FileError::new("open", &path, source))?
+        let file = match age {
+            Age::New => put_new(&path, text)?,
+            Age::InUse if path.exists() => return overwrite(&path, text),
+            Age::Kept | Age::InUse => {
+                write_atomic(&path, text.as_bytes(), 0o644, Durability::Crash)?;
+                File::open(&path).map_err(|source| FileError::new("open", &path, source))?
+            }
         };
         // The container's root owns them, so that they need no idmapped mount.
         match &ids {
@@ -85,6 +85,18 @@ pub(crate) fn write(
         }
     }
     Ok(())
+}
+
+/// How long the files have been there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// They are made for this start, in place, which is half the work of replacing: one whose start was cut off has no task
+    /// document and counts as new.
+    New,
+    /// They are of an earlier run, and replaced whole.
+    Kept,
+    /// They are bound into a container that runs: only what is written into them is seen there.
+    InUse,
 }
 
 /// Where a container is, for the files that tell it.
@@ -164,6 +176,17 @@ fn own_lines(hostname: &str, record: &Record, place: &Place) -> String {
         writeln!(text, "127.0.0.1\t{names}").ok();
     }
     text
+}
+
+/// Writes into a file that is bound into a container, which cannot put anything else in its place.
+fn overwrite(path: &Path, text: &str) -> Result<(), FileError> {
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .map_err(|source| FileError::new("open", path, source))?;
+    file.write_all(text.as_bytes())
+        .map_err(|source| FileError::new("write", path, source))
 }
 
 /// Writes a file that nobody else knows of yet.

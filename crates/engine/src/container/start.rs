@@ -9,6 +9,7 @@ use shim_api::message::Failure;
 use shim_api::task::Task;
 
 use super::actor::{Actor, Command, ask};
+use super::host_files::Age;
 use super::state::{Happening, next};
 use super::view::{Changed, LookupError, Status};
 use super::{finish, host_files, namespaces, task};
@@ -227,9 +228,15 @@ pub(crate) fn write_files(engine: &Engine, container: &super::record::Container)
     if host_files::directory(engine, &own, &record) != own {
         return Ok(());
     }
-    let made = !engine.layout.task(&container.id).exists();
+    let age = if container.view().status.is_running() {
+        Age::InUse
+    } else if engine.layout.task(&container.id).exists() {
+        Age::Kept
+    } else {
+        Age::New
+    };
     let place = crate::network::place(engine, container)?;
-    host_files::write(&own, made, &hostname, &record, &place)
+    host_files::write(&own, age, &hostname, &record, &place)
         .map_err(|error| StartError::step("write the container's files", error))
 }
 

@@ -81,13 +81,13 @@ pub(crate) fn apply(engine: &Arc<Engine>, container: &Container, view: &View) ->
     };
     let mut kernel = engine.networks.kernel();
     if !has(&view.host) {
-        return match engine.networks.table().budgets.remove(container.id.as_str()) {
-            Some(_) => {
-                forget(engine, container);
-                replace(engine, &mut kernel).map_err(|error| failed(Box::new(error)))
-            }
-            None => Ok(()),
-        };
+        // A statement of its own: the table is locked until its end.
+        let had = engine.networks.table().budgets.remove(container.id.as_str());
+        if had.is_some() {
+            forget(engine, container);
+            replace(engine, &mut kernel).map_err(|error| failed(Box::new(error)))?;
+        }
+        return Ok(());
     }
     if let Some(endpoint) = view.endpoints.iter().find(|endpoint| endpoint.port().is_none()) {
         return Err(super::shaping::no_bridge(endpoint));
@@ -184,7 +184,7 @@ pub(crate) fn go_on(engine: &Arc<Engine>, kernel: &mut Kernel) {
     let running: Vec<Arc<Container>> = {
         let table = engine.networks.table();
         let of = |id: &str| engine.registry.get(id);
-        let members = table.all().flat_map(|network| network.members.keys());
+        let members = table.all().flat_map(|network| network.members().keys());
         let mut running: Vec<Arc<Container>> = members.filter_map(|id| of(id)).collect();
         running.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
         running.dedup_by(|one, other| one.id == other.id);
@@ -204,7 +204,7 @@ pub(crate) fn go_on(engine: &Arc<Engine>, kernel: &mut Kernel) {
             let table = engine.networks.table();
             let own = table
                 .all()
-                .filter_map(|network| network.members.get(container.id.as_str()));
+                .filter_map(|network| network.members().get(container.id.as_str()));
             own.cloned().collect()
         };
         let holder = holder(engine, container, &container.record().host, &endpoints);

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
 use super::ask::{check_asked, check_endpoint};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
 use super::join::{attach_endpoints, choose_default, names_of, recipe, take_place};
 use super::record::NetworkRecord;
@@ -122,7 +122,7 @@ pub(crate) fn plug(
         set_record(&container, after);
         failpoint::reached("network.connect.record");
         if runs {
-            bring_about(&engine, &container, network)
+            bring_about(&engine, &container, network, &view.endpoints)
         } else {
             Ok(())
         }
@@ -134,16 +134,16 @@ pub(crate) fn plug(
                 network.release(container.id.as_str());
             }
             drop(table);
-            let new: Vec<Endpoint> = {
-                let now = container.view();
-                let of_network = now
-                    .endpoints
-                    .iter()
-                    .filter(|endpoint| endpoint.network == network.id);
-                of_network.cloned().collect()
-            };
+            let tried = container.view();
+            let new: Vec<Endpoint> = tried
+                .endpoints
+                .iter()
+                .filter(|endpoint| endpoint.network == network.id)
+                .cloned()
+                .collect();
             super::budget::unplug(&engine, &mut engine.networks.kernel(), &container, &new);
             publish(&engine, &container, (*view.endpoints).clone());
+            undo(&engine, &tried.endpoints, &view.endpoints, &view.publications);
         }
         if let Err(error) = save(&engine, &container, &before) {
             tracing::error!(container = %container.id, error = %chain(&error), "a failed connect was not undone");
@@ -161,11 +161,13 @@ pub(crate) fn plug(
     Ok(())
 }
 
-/// Makes what the records say: bridge, packet filter, cable, routes, and the document of the next restart.
+/// Makes what the records say: bridge, packet filter, cable, routes, and the document of the next restart. `before` is where
+/// the container was.
 fn bring_about(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     network: &Arc<NetworkRecord>,
+    before: &[Endpoint],
 ) -> Result<(), NetworkError> {
     let view = container.view();
     let (new, old): (Vec<Endpoint>, Vec<Endpoint>) = view
@@ -173,7 +175,9 @@ fn bring_about(
         .iter()
         .cloned()
         .partition(|endpoint| endpoint.network == network.id);
-    attach_endpoints(engine, &new, &[])?;
+    attach_endpoints(engine, &new, |kernel, table| {
+        kernel.exchange(table, before, &view.endpoints, &view.publications)
+    })?;
     super::budget::apply(engine, container, &view)?;
     crate::container::rewrite_document(engine, container)
         .map_err(|error| NetworkError::step("write the task document for", &network.name, error))?;
@@ -206,6 +210,18 @@ fn bring_about(
         }
     }
     Ok(())
+}
+
+/// Lets the packet filter forget what [`bring_about`] has told it, if it has.
+fn undo(engine: &Engine, tried: &[Endpoint], before: &[Endpoint], publications: &[Publication]) {
+    let mut kernel = engine.networks.kernel();
+    if !kernel.is_in_place() {
+        return;
+    }
+    let mut table = engine.networks.table();
+    if let Err(error) = kernel.exchange(&mut table, tried, before, publications) {
+        tracing::warn!(error = %chain(&error), "the packet filter still knows an endpoint that was not made");
+    }
 }
 
 /// Adds the default routes of endpoints, or removes them; what is there already, or not any more, is as it should be.
@@ -286,7 +302,7 @@ fn place(
         name: network.name.clone(),
     })?;
     let endpoint = take_place(place, container.id.as_str(), request, names, &used)?;
-    place.members.insert(container.id.to_string(), endpoint.clone());
+    place.put(container.id.as_str(), endpoint.clone());
     Ok(endpoint)
 }
 

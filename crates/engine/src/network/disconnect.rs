@@ -66,11 +66,8 @@ pub(crate) fn unplug(actor: &mut Actor, network: &Arc<NetworkRecord>) -> Result<
     }
     after.host = Arc::new(host);
     after.left_network |= of_mode;
-    let (gone, mut left): (Vec<Endpoint>, Vec<Endpoint>) = view
-        .endpoints
-        .iter()
-        .cloned()
-        .partition(|endpoint| endpoint.network == network.id);
+    let stays = |endpoint: &&Endpoint| endpoint.network != network.id;
+    let mut left: Vec<Endpoint> = view.endpoints.iter().filter(stays).cloned().collect();
     let priorities = priorities(&engine, &after, &left);
     choose_default(&mut left, &priorities);
     if has {
@@ -84,7 +81,7 @@ pub(crate) fn unplug(actor: &mut Actor, network: &Arc<NetworkRecord>) -> Result<
     set_record(&container, after);
     failpoint::reached("network.disconnect.record");
     if has {
-        take_out(&engine, &container, network, &gone, &left);
+        take_out(&engine, &container, network, &view.endpoints, &left);
     }
     tell(&engine, "disconnect", network, Some(container.id.as_str()));
     Ok(())
@@ -95,7 +92,7 @@ fn take_out(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
     network: &NetworkRecord,
-    gone: &[Endpoint],
+    before: &[Endpoint],
     left: &[Endpoint],
 ) {
     let warn = |error: &(dyn std::error::Error + 'static)| {
@@ -105,7 +102,7 @@ fn take_out(
         warn(&error);
     }
     let mut kernel = engine.networks.kernel();
-    for endpoint in gone {
+    for endpoint in before.iter().filter(|endpoint| endpoint.network == network.id) {
         let Some(port) = endpoint.port() else {
             if let Some(namespace) = namespace(container)
                 && let Err(error) = endpoint::remove(namespace.as_fd(), &endpoint.interface)
@@ -124,9 +121,14 @@ fn take_out(
         }
         super::shaping::release(&mut kernel, &[port.to_owned()]);
     }
-    super::budget::unplug(engine, &mut kernel, container, gone);
-    // Published ports may now be another endpoint's.
-    if let Err(error) = kernel.replace(&mut engine.networks.table()) {
+    let gone: Vec<Endpoint> = before
+        .iter()
+        .filter(|endpoint| endpoint.network == network.id)
+        .cloned()
+        .collect();
+    super::budget::unplug(engine, &mut kernel, container, &gone);
+    let publications = &container.view().publications;
+    if let Err(error) = kernel.exchange(&mut engine.networks.table(), before, left, publications) {
         warn(&error);
     }
     drop(kernel);

@@ -17,8 +17,11 @@ pub struct Endpoint {
     pub network_name: String,
     /// The endpoint's own id, 64 hex digits, drawn at each start.
     pub id: String,
-    /// How it is connected.
+    /// How it is connected: to the network's bridge, also when its port is at an extension of that.
     pub attachment: Attach,
+    /// The extension of the network's bridge that its port is at; 0 is the bridge itself.
+    #[serde(default)]
+    pub extension: u8,
     /// The interface inside.
     pub interface: String,
     /// Its hardware address, six bytes in hex with colons.

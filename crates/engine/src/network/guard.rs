@@ -72,6 +72,8 @@ pub(crate) fn watch(engine: &Arc<Engine>, kernel: &mut Kernel) {
     let opened = kernel
         .filter_port()
         .and_then(|own| Watch::open().map(|watch| (own, watch)));
+    // From here on it is known which transactions were this daemon's.
+    kernel.is_others_too();
     match opened {
         Ok((own, watch)) => drop(runtime.spawn(follow(Arc::downgrade(engine), watch, own))),
         Err(error) => tracing::warn!(error = %chain(&error), "the packet filter is not watched"),
@@ -100,28 +102,39 @@ async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
         let Some(engine) = engine.upgrade() else { return };
         let table = engine.config.network.firewall.as_str();
         let budgets = engine.networks.kernel().budgets.table_name().to_owned();
-        let is_touched = match removals {
-            Ok(Some(removals)) => removals
-                .iter()
-                .any(|one| one.by != own && (one.table == table || one.table == budgets)),
-            Ok(None) => true,
+        let news = match removals {
+            Ok(Some(removals)) => {
+                let is_ours = |name: &str| name == table || name == budgets;
+                if !removals.iter().any(|one| one.by != own && is_ours(&one.table)) {
+                    continue;
+                }
+                News::Removed
+            }
+            Ok(None) => News::Lost,
             Err(error) => {
                 tracing::warn!(error = %chain(&error), "the packet filter is not watched any more");
                 return;
             }
         };
-        if is_touched {
-            restore(engine).await;
-            tokio::time::sleep(PAUSE).await;
-        }
+        restore(engine, news).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn restore(engine: Arc<Engine>) {
+/// What was heard of the packet filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Somebody else took something out.
+    Removed,
+    /// There was too much to tell: ten thousand ports of this daemon's own, or somebody else's work.
+    Lost,
+}
+
+async fn restore(engine: Arc<Engine>, news: News) {
     let work = move || {
         let mut kernel = engine.networks.kernel();
         let mut table = engine.networks.table();
-        if !kernel.is_in_place() {
+        if !kernel.is_in_place() || news == News::Lost && !kernel.is_others_too() {
             return Ok(());
         }
         tracing::warn!(

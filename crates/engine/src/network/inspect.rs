@@ -114,7 +114,7 @@ pub(crate) fn details(engine: &Engine, network: &Network) -> NetworkDetails {
         makes_parent: _,
     } = &*network.record;
     let containers = network
-        .members
+        .members()
         .iter()
         .map(|(container, endpoint)| ConnectedContainer {
             id: container.clone(),

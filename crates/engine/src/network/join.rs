@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use base::error::chain;
 use ipnet::{Ipv4Net, Ipv6Net};
+use netlink::NetlinkError;
 use network::address::mac_address;
 use oci::endpoint::Settings;
 
 use super::ask::{self, Asked, check_asked, interface_name, rates, sysctls};
-use super::endpoint::{Attach, Endpoint, Publication};
+use super::endpoint::{Attach, Endpoint};
 use super::error::NetworkError;
-use super::kernel::parse_mac;
+use super::kernel::{Kernel, parse_mac};
 use super::publish::publish;
 use super::record::NetworkRecord;
 use super::table::{Network, Table};
-use super::{budget, guard, names, open, record_file, resolver, shaping, tell};
+use super::{budget, extension, guard, names, open, record_file, resolver, shaping, tell};
 use crate::Engine;
 use crate::config::{EndpointRequest, HostConfig};
 use crate::container::{Container, Dns, Place};
@@ -84,7 +85,9 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     if view.endpoints.is_empty() {
         return Ok(());
     }
-    attach_endpoints(engine, &view.endpoints, &view.publications)?;
+    attach_endpoints(engine, &view.endpoints, |kernel, table| {
+        kernel.add(table, &view.endpoints, &view.publications)
+    })?;
     budget::apply(engine, container, &view)?;
     for endpoint in view.endpoints.iter() {
         let record = engine.networks.table().record(&endpoint.network);
@@ -95,10 +98,11 @@ pub(crate) fn attach(engine: &Arc<Engine>, container: &Arc<Container>) -> Result
     Ok(())
 }
 
+/// Makes the bridges of endpoints, and lets the packet filter know them by `tell`.
 pub(crate) fn attach_endpoints(
     engine: &Arc<Engine>,
     endpoints: &[Endpoint],
-    publications: &[Publication],
+    tell: impl FnOnce(&mut Kernel, &mut Table) -> Result<(), NetlinkError>,
 ) -> Result<(), NetworkError> {
     let name = endpoints
         .first()
@@ -109,13 +113,13 @@ pub(crate) fn attach_endpoints(
         let record = engine.networks.table().record(&endpoint.network)?;
         guard::look(engine, &mut kernel, &record)?;
         kernel.make_bridge(&record)?;
+        extension::make(&mut kernel, &record, endpoint.extension)?;
     }
     if !kernel.is_in_place() {
         open::remember(engine)
             .map_err(|error| NetworkError::step("remember the packet filter of", &name, error))?;
     }
-    kernel
-        .add(&mut engine.networks.table(), endpoints, publications)
+    tell(&mut kernel, &mut engine.networks.table())
         .map_err(|error| NetworkError::step("let the packet filter know endpoints of", &name, error))?;
     guard::watch(engine, &mut kernel);
     Ok(())
@@ -289,6 +293,10 @@ pub(crate) fn take_place(
             talking: settings.talking,
         },
     };
+    let extension = match attachment {
+        Attach::Bridge { .. } => network.free_extension()?,
+        _ => 0,
+    };
     let taking = |error: network::address::TakeError| take_error(&record, error);
     let v4 = network
         .take(container, true, request.ipv4.map(IpAddr::V4))
@@ -332,6 +340,7 @@ pub(crate) fn take_place(
         network: record.id.clone(),
         network_name: record.name.clone(),
         attachment,
+        extension,
         interface,
         mac: match parse_mac(&request.mac) {
             Some(mac) => mac.to_string(),
@@ -426,7 +435,7 @@ pub(crate) fn recipe(endpoint: &Endpoint, host: &HostConfig) -> Settings {
         endpoint.gateway6.map(IpAddr::V6),
     ];
     Settings {
-        attach: endpoint.attachment.clone(),
+        attach: extension::attach(endpoint),
         interface: endpoint.interface.clone(),
         mac: parse_mac(&endpoint.mac).map(|mac| mac.0),
         mtu: endpoint.mtu,

@@ -1,6 +1,7 @@
 //! The kernel's side: bridges and the packet filter. Made when they are first needed, so that a daemon without containers
 //! touches neither.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use sys::netlink::Family;
 
 use super::endpoint::{Attach, Endpoint, Publication};
 use super::error::NetworkError;
+use super::extension;
 use super::ports::unspecified;
 use super::record::NetworkRecord;
 use super::table::Table;
@@ -30,9 +32,13 @@ pub(crate) struct Kernel {
     masquerade: bool,
     /// Whether the tables hold what the table of networks says.
     is_in_place: bool,
+    /// The extensions that the tables know, by network.
+    extensions: BTreeMap<String, BTreeSet<u8>>,
     /// Whether the machine was no router before this daemon, or one before it in this boot, made it one: for IPv4 and IPv6.
     /// `None`: nobody has looked.
     pub(super) closed: Option<(bool, bool)>,
+    /// The packet filter's generation and this daemon's own transactions, when they were compared last.
+    compared: Option<(u32, u32)>,
 }
 
 impl Kernel {
@@ -44,7 +50,9 @@ impl Kernel {
             budgets: Budgets::new(firewall),
             masquerade,
             is_in_place: false,
+            extensions: BTreeMap::new(),
             closed: None,
+            compared: None,
         }
     }
 
@@ -84,12 +92,13 @@ impl Kernel {
         }
     }
 
-    /// Removes the bridge of a network, or the link that it is on, if it is Berth's.
+    /// Removes the bridge of a network with its extensions, or the link that it is on, if it is Berth's.
     pub(crate) fn remove_bridge(&mut self, record: &NetworkRecord) -> Result<(), NetworkError> {
         if record.driver != "bridge" {
             return vlan::remove(self, record);
         }
         let failed = |error: NetlinkError| NetworkError::step("remove the bridge of", &record.name, error);
+        extension::remove_all(self, record).map_err(failed)?;
         let socket = self.route().map_err(failed)?;
         match socket.link(Target::Name(&record.bridge)) {
             Ok(link) if is_ours(&link, record) => bridge::remove(socket, &record.bridge)
@@ -135,7 +144,11 @@ impl Kernel {
         let Some(facts) = self.facts(record) else {
             return Ok(());
         };
-        let messages = self.firewall.remove_network(&facts);
+        let mut messages = self.firewall.remove_network(&facts);
+        for extension in self.extensions.remove(&record.id).unwrap_or_default() {
+            let facts = extension::facts(&record.id, extension);
+            messages.extend(self.firewall.remove_extension(&facts));
+        }
         self.change(table, messages)
     }
 
@@ -146,8 +159,50 @@ impl Kernel {
         endpoints: &[Endpoint],
         publications: &[Publication],
     ) -> Result<(), NetlinkError> {
-        let messages = self.messages(endpoints, publications, true);
+        let mut messages = self.new_extensions(endpoints);
+        messages.extend(self.messages(endpoints, publications, true));
         self.change(table, messages)
+    }
+
+    /// Lets the packet filter know that a container has other endpoints than before, which the table says already, and that
+    /// its ports may be another endpoint's now. What others have costs nothing.
+    pub(crate) fn exchange(
+        &mut self,
+        table: &mut Table,
+        before: &[Endpoint],
+        after: &[Endpoint],
+        publications: &[Publication],
+    ) -> Result<(), NetlinkError> {
+        let only_in = |these: &[Endpoint], others: &[Endpoint]| -> Vec<Endpoint> {
+            let is_new = |endpoint: &&Endpoint| others.iter().all(|other| other.id != endpoint.id);
+            these.iter().filter(is_new).cloned().collect()
+        };
+        let published = [before, after].map(|endpoints| publication_facts(endpoints, publications));
+        let moves = published[0] != published[1];
+        let mut messages = self.messages(&only_in(before, after), &[], false);
+        if moves {
+            messages.extend(self.firewall.unpublish(&published[0]));
+        }
+        let new = only_in(after, before);
+        messages.extend(self.new_extensions(&new));
+        messages.extend(self.messages(&new, &[], true));
+        if moves {
+            messages.extend(self.firewall.publish(&published[1]));
+        }
+        self.change(table, messages)
+    }
+
+    /// Lets the packet filter know extensions that it does not know.
+    fn new_extensions(&mut self, endpoints: &[Endpoint]) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for endpoint in endpoints.iter().filter(|endpoint| endpoint.extension > 0) {
+            let known = self.extensions.entry(endpoint.network.clone()).or_default();
+            if known.insert(endpoint.extension) {
+                let facts = extension::facts(&endpoint.network, endpoint.extension);
+                messages.extend(self.firewall.add_extension(&facts));
+            }
+        }
+        messages
     }
 
     /// Lets the packet filter forget what has left the table.
@@ -161,6 +216,7 @@ impl Kernel {
     /// Puts the packet filter in place as the table says, whatever it was.
     pub(crate) fn replace(&mut self, table: &mut Table) -> Result<(), NetlinkError> {
         table.gone.clear();
+        self.extensions = extension::in_use(table);
         let state = self.state(table);
         let messages = self.firewall.replace(&state);
         self.filter()?.request(&messages)?;
@@ -188,6 +244,21 @@ impl Kernel {
     /// Returns the socket for links, addresses and routes.
     pub(crate) fn route(&mut self) -> Result<&mut Socket, NetlinkError> {
         open(&mut self.route, Family::Route)
+    }
+
+    /// Returns whether anybody else may have changed the packet filter since this was asked last. The kernel numbers all
+    /// transactions; when there were no more of them than this daemon's own, nobody has.
+    pub(crate) fn is_others_too(&mut self) -> bool {
+        let now = self
+            .filter()
+            .and_then(|socket| Ok((socket.generation()?, socket.transactions())))
+            .ok();
+        match (std::mem::replace(&mut self.compared, now), now) {
+            (Some((before, own_before)), Some((now, own))) => {
+                now.wrapping_sub(before) != own.wrapping_sub(own_before)
+            }
+            _ => true,
+        }
     }
 
     /// Returns the socket for the packet filter.
@@ -252,7 +323,11 @@ impl Kernel {
             state.networks.extend(self.facts(&network.record));
             state
                 .endpoints
-                .extend(network.members.values().filter_map(endpoint_facts));
+                .extend(network.members().values().filter_map(endpoint_facts));
+        }
+        for (network, numbers) in extension::in_use(table) {
+            let facts = numbers.iter().map(|&number| extension::facts(&network, number));
+            state.extensions.extend(facts);
         }
         for (endpoints, publications) in table.published() {
             state

@@ -159,7 +159,7 @@ fn bring_about(
         let mut table = engine.networks.table();
         // What the filter knows of an address is about the network too, so that of others who have it is said again.
         let others = table.get(&network.id).map(|network| {
-            let members = network.members.iter();
+            let members = network.members().iter();
             let others = members.filter(|(id, _)| id.as_str() != container.id.as_str());
             let with_it = others.filter(|(_, endpoint)| endpoint.floating.contains(&float.address));
             with_it.map(|(_, endpoint)| endpoint.clone()).collect::<Vec<_>>()
@@ -194,7 +194,7 @@ fn take(
         return Ok(());
     };
     let floats = network
-        .members
+        .members()
         .values()
         .any(|endpoint| endpoint.floating.contains(&address));
     if floats {
@@ -211,7 +211,7 @@ fn give_back(engine: &Engine, network: &NetworkRecord, address: IpAddr) {
     let mut table = engine.networks.table();
     if let Some(network) = table.get_mut(&network.id)
         && !network
-            .members
+            .members()
             .values()
             .any(|endpoint| endpoint.floating.contains(&address))
     {
@@ -286,7 +286,7 @@ fn check(engine: &Engine, record: &NetworkRecord, address: IpAddr) -> Result<(),
             endpoint.ipv4.is_some_and(|net| IpAddr::V4(net.addr()) == address)
                 || endpoint.ipv6.is_some_and(|net| IpAddr::V6(net.addr()) == address)
         };
-        network.members.iter().find(|(_, endpoint)| own(endpoint))
+        network.members().iter().find(|(_, endpoint)| own(endpoint))
     });
     match owner.and_then(|(id, _)| engine.registry.get(id)) {
         Some(container) => Err(used(format!("container {} itself", container.view().name))),

@@ -1,5 +1,6 @@
 //! What the process that answers for names is told: who is on which network, and what each container may ask.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netd_api::message::{self, Name, NameChange};
@@ -37,24 +38,20 @@ fn is_local_only() -> bool {
 /// Returns a network with all its names.
 pub(crate) fn network(table: &Table, id: &str) -> Option<message::Network> {
     let network = table.get(id)?;
-    let mut names: Vec<Name> = Vec::new();
-    for endpoint in network.members.values() {
-        for change in changes(endpoint) {
-            match names.iter_mut().find(|name| name.name == change.name) {
-                Some(name) => name.addresses.push(change.address),
-                None => names.push(Name {
-                    name: change.name,
-                    addresses: vec![change.address],
-                    reverse: change.reverse,
-                }),
-            }
-        }
+    let mut names: BTreeMap<String, Name> = BTreeMap::new();
+    for change in network.members().values().flat_map(changes) {
+        let name = names.entry(change.name.clone()).or_insert_with(|| Name {
+            name: change.name,
+            addresses: Vec::new(),
+            reverse: change.reverse,
+        });
+        name.addresses.push(change.address);
     }
     Some(message::Network {
         id: id.to_owned(),
         name: network.record.name.clone(),
         internal: network.record.internal,
-        names,
+        names: names.into_values().collect(),
     })
 }
 

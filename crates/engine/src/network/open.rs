@@ -30,7 +30,10 @@ pub(crate) fn open(
     layout: &Layout,
     config: &NetworkConfig,
 ) -> Result<Networks, db::StoreError> {
-    let networks = Networks::new(Kernel::new(&config.firewall, config.masquerade));
+    let networks = Networks::new(
+        Kernel::new(&config.firewall, config.masquerade),
+        config.ports_per_bridge,
+    );
     let (rows, mut damaged) = store.networks()?;
     for row in rows {
         let key = row.id.clone();
@@ -99,7 +102,7 @@ pub(crate) fn go_on(engine: &Arc<Engine>, running: Vec<(String, Vec<Endpoint>, V
     let this_boot = was_in_place.as_deref() == Some(engine.host.boot_id.as_str());
     let lived_in: Vec<_> = {
         let table = networks.table();
-        let with_members = table.all().filter(|network| !network.members.is_empty());
+        let with_members = table.all().filter(|network| !network.members().is_empty());
         with_members.map(|network| Arc::clone(&network.record)).collect()
     };
     for record in &lived_in {

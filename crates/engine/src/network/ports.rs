@@ -1,7 +1,10 @@
 //! Ports of the host: whose they are.
+//!
+//! What is kept are runs of neighbouring ports of one container, so that ten thousand ports cost what one does.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 use super::endpoint::Publication;
 use crate::config::{PortRequest, Protocol};
@@ -9,9 +12,17 @@ use crate::config::{PortRequest, Protocol};
 /// The ports that containers have.
 #[derive(Debug, Default)]
 pub(crate) struct Ports {
-    taken: BTreeMap<(Protocol, u16), Vec<(IpAddr, String)>>,
+    /// By the first port of each run. Runs at one address do not overlap.
+    taken: BTreeMap<(Protocol, IpAddr, u16), Run>,
     /// Where the search for any port goes on.
     next: u16,
+}
+
+/// A container's neighbouring ports.
+#[derive(Debug)]
+struct Run {
+    last: u16,
+    container: String,
 }
 
 /// A port that another container has.
@@ -55,9 +66,7 @@ impl Ports {
     pub(crate) fn adopt(&mut self, container: &str, publications: &[Publication]) {
         for publication in publications {
             for (_, port) in publication.pairs() {
-                let key = (publication.protocol, port);
-                let entry = self.taken.entry(key).or_default();
-                entry.push((publication.host_ip, container.to_owned()));
+                self.put(container, publication.protocol, publication.host_ip, port);
             }
         }
     }
@@ -66,14 +75,7 @@ impl Ports {
     pub(crate) fn release_all(&mut self, container: &str, publications: &[Publication]) {
         for publication in publications {
             for (_, port) in publication.pairs() {
-                let key = (publication.protocol, port);
-                let Some(entry) = self.taken.get_mut(&key) else {
-                    continue;
-                };
-                entry.retain(|(address, holder)| *address != publication.host_ip || holder != container);
-                if entry.is_empty() {
-                    self.taken.remove(&key);
-                }
+                self.give_back(container, publication.protocol, publication.host_ip, port);
             }
         }
     }
@@ -95,8 +97,9 @@ impl Ports {
             match self.holder(request.protocol, port, addresses) {
                 Some(other) => holder = Some(other),
                 None => {
-                    let entry = self.taken.entry((request.protocol, port)).or_default();
-                    entry.extend(addresses.iter().map(|&address| (address, container.to_owned())));
+                    for &address in addresses {
+                        self.put(container, request.protocol, address, port);
+                    }
                     if request.host_ports.is_none() {
                         self.next = port.checked_add(1).unwrap_or(first);
                     }
@@ -113,10 +116,87 @@ impl Ports {
         })
     }
 
+    /// Returns who has a port in the way of these addresses.
     fn holder(&self, protocol: Protocol, port: u16, addresses: &[IpAddr]) -> Option<String> {
-        let holders = self.taken.get(&(protocol, port))?;
-        let clash = |(theirs, _): &&(IpAddr, String)| addresses.iter().any(|own| overlap(*own, *theirs));
-        holders.iter().find(clash).map(|(_, holder)| holder.clone())
+        for &own in addresses {
+            let theirs = self.addresses(protocol).filter(|theirs| overlap(own, *theirs));
+            for address in theirs {
+                if let Some((_, run)) = self.run_of(protocol, address, port) {
+                    return Some(run.container.clone());
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the addresses of which ports are taken; there are few.
+    fn addresses(&self, protocol: Protocol) -> impl Iterator<Item = IpAddr> {
+        let mut from = Bound::Included((protocol, IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0));
+        std::iter::from_fn(move || {
+            let (&(found, address, _), _) = self.taken.range((from, Bound::Unbounded)).next()?;
+            from = Bound::Excluded((found, address, u16::MAX));
+            (found == protocol).then_some(address)
+        })
+    }
+
+    /// Returns the run that has a port, and its first one.
+    fn run_of(&self, protocol: Protocol, address: IpAddr, port: u16) -> Option<(u16, &Run)> {
+        let until = ..=(protocol, address, port);
+        let (&(its, at, first), run) = self.taken.range(until).next_back()?;
+        ((its, at) == (protocol, address) && run.last >= port).then_some((first, run))
+    }
+
+    /// Adds a port that nobody has; one that is taken stays as it is.
+    fn put(&mut self, container: &str, protocol: Protocol, address: IpAddr, port: u16) {
+        if self.run_of(protocol, address, port).is_some() {
+            return;
+        }
+        let mut last = port;
+        // The run behind it, and the one before it.
+        if let Some(next) = port.checked_add(1)
+            && let Some(run) = self.taken.get(&(protocol, address, next))
+            && run.container == container
+        {
+            last = run.last;
+            self.taken.remove(&(protocol, address, next));
+        }
+        let before = port
+            .checked_sub(1)
+            .and_then(|before| self.run_of(protocol, address, before))
+            .filter(|(_, run)| run.container == container)
+            .map(|(first, _)| first);
+        if let Some(first) = before
+            && let Some(run) = self.taken.get_mut(&(protocol, address, first))
+        {
+            run.last = last;
+            return;
+        }
+        let container = container.to_owned();
+        self.taken
+            .insert((protocol, address, port), Run { last, container });
+    }
+
+    /// Takes a port out of a container's run; one that it does not have stays as it is.
+    fn give_back(&mut self, container: &str, protocol: Protocol, address: IpAddr, port: u16) {
+        let Some((first, run)) = self.run_of(protocol, address, port) else {
+            return;
+        };
+        if run.container != container {
+            return;
+        }
+        let Some(run) = self.taken.remove(&(protocol, address, first)) else {
+            return;
+        };
+        if first < port {
+            let before = Run {
+                last: port - 1,
+                container: run.container.clone(),
+            };
+            self.taken.insert((protocol, address, first), before);
+        }
+        if port < run.last {
+            self.taken.insert((protocol, address, port + 1), run);
+        }
     }
 }
 
@@ -219,6 +299,35 @@ mod tests {
         assert!(ports.take("c", &both[..1], || ANY).is_ok());
     }
 
+    /// Whatever is put and given back in whatever order, each port has the holder that a plain table of ports says.
+    #[test]
+    fn runs_say_what_single_ports_would() {
+        let mut ports = Ports::default();
+        let mut plain: BTreeMap<u16, &str> = BTreeMap::new();
+        let mut seed = 12345u32;
+        let mut random = |bound: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) % bound
+        };
+        for _ in 0..5000 {
+            let number = u16::try_from(65_535 - random(24)).unwrap();
+            let container = if random(2) == 0 { "a" } else { "b" };
+            if random(2) == 0 {
+                ports.put(container, Protocol::Tcp, ALL, number);
+                plain.entry(number).or_insert(container);
+            } else {
+                ports.give_back(container, Protocol::Tcp, ALL, number);
+                if plain.get(&number) == Some(&container) {
+                    plain.remove(&number);
+                }
+            }
+            for number in 65_511..=65_535 {
+                let holder = ports.holder(Protocol::Tcp, number, &[HOME]);
+                assert_eq!(holder.as_deref(), plain.get(&number).copied(), "{number}");
+            }
+        }
+    }
+
     #[test]
     fn ten_thousand_neighbours_are_one_range() {
         let mut ports = Ports::default();
@@ -233,6 +342,17 @@ mod tests {
         let taken = ports.take("a", &requests, || ANY).unwrap();
         assert_eq!(taken.len(), 2);
         assert_eq!((taken[0].host_port, taken[0].count), (10_000, 10_000));
+        assert_eq!(ports.taken.len(), 2);
+        let other = port(80, Some((15_000, 15_000)));
+        assert_eq!(
+            take(&mut ports, "b", other, HOME).unwrap_err().holder.as_deref(),
+            Some("a")
+        );
+        // Ranges are one again, in whatever order they are taken from a record.
+        let mut adopted = Ports::default();
+        adopted.adopt("a", &taken);
+        adopted.adopt("a", &taken);
+        assert_eq!(adopted.taken.len(), 2);
         ports.release_all("a", &taken);
         assert!(ports.taken.is_empty());
     }

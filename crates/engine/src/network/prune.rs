@@ -30,7 +30,7 @@ pub async fn prune(
         let table = engine.networks.table();
         let unused = table
             .all()
-            .filter(|network| !network.record.is_default() && network.members.is_empty());
+            .filter(|network| !network.record.is_default() && network.members().is_empty());
         unused
             .map(|network| Arc::clone(&network.record))
             .filter(|record| fits(record))

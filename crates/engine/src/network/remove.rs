@@ -87,7 +87,7 @@ pub(crate) fn take_away(engine: &Arc<Engine>, record: &NetworkRecord) -> Result<
 
 /// Names the containers that run on a network; docker's text.
 fn users(engine: &Engine, network: &Network) -> Option<String> {
-    if network.members.is_empty() {
+    if network.members().is_empty() {
         return None;
     }
     let name = |id: &String| {
@@ -98,7 +98,7 @@ fn users(engine: &Engine, network: &Network) -> Option<String> {
             container.id.short()
         ))
     };
-    let names: Vec<String> = network.members.keys().filter_map(name).collect();
+    let names: Vec<String> = network.members().keys().filter_map(name).collect();
     Some(format!(
         "error while removing network: network {} has active endpoints ({})",
         network.record.name,

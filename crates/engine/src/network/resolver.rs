@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use base::error::chain;
 use netd_api::client::{CallError, Client, ContainerProcess};
-use netd_api::message::{self, Everything, Held, Holder, Proxy, Reservation, Reserved};
+use netd_api::message::{self, Everything, Held, Holder, Proxy, Request, Reservation, Reserved};
 use netd_api::start;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -57,14 +57,25 @@ pub(crate) async fn enter(engine: &Arc<Engine>, container: &Arc<Container>) -> R
     let failed = |error: CallError| NetworkError::step("tell netd about a container on", &name, error);
     settled(engine).await;
     let client = client(engine).await?;
+    // One packet: each change of processes is a tenth of a millisecond of somebody's start.
+    let mut steps = Vec::new();
     if view.is_answered {
-        client
-            .set_container(names::container(engine, container, &view.endpoints))
-            .await
-            .map_err(failed)?;
+        let known = names::container(engine, container, &view.endpoints);
+        steps.push(Request::SetContainer(known));
     }
-    add_names(&client, &view.endpoints).await.map_err(failed)?;
-    publish(engine, container, &client, &view.endpoints, &view.publications).await
+    steps.extend(naming(&view.endpoints));
+    let (reservations, proxies) = ports(container, &view.endpoints, &view.publications);
+    if !reservations.is_empty() {
+        steps.push(Request::Reserve {
+            container: container.id.to_string(),
+            reservations,
+        });
+    }
+    steps.extend(proxies.into_iter().map(Request::Proxy));
+    client.steps(steps).await.map_err(|error| match error {
+        CallError::Held { held } => port_error(engine, container, &view.endpoints, *held),
+        error => failed(error),
+    })
 }
 
 /// Tells a netd that is there of a new network; one that is started later is told of all.
@@ -151,12 +162,20 @@ async fn change(
         return Ok(());
     }
     let client = client(engine).await?;
-    remove_names(&client, gone).await.map_err(failed)?;
-    add_names(&client, &view.endpoints).await.map_err(failed)?;
-    client
-        .set_container(names::container(engine, container, &view.endpoints))
-        .await
-        .map_err(failed)
+    let mut steps = unnaming(gone);
+    if view.is_answered || !view.publications.is_empty() {
+        steps.extend(naming(&view.endpoints));
+        steps.push(Request::SetContainer(names::container(
+            engine,
+            container,
+            &view.endpoints,
+        )));
+    } else {
+        // Nothing of netd is needed any more; whoever asks anew gets new sockets.
+        let container = container.id.to_string();
+        steps.push(Request::RemoveContainer { container });
+    }
+    client.steps(steps).await.map_err(failed)
 }
 
 /// Takes the names of endpoints away.
@@ -165,7 +184,7 @@ pub(crate) async fn unname(engine: &Engine, endpoints: &[Endpoint]) {
         return;
     };
     // A netd that is gone has no names.
-    drop(remove_names(&client, endpoints).await);
+    drop(client.steps(unnaming(endpoints)).await);
 }
 
 /// Follows a change of a running container's networks: its names, and its files that tell where it is. `before` is where it
@@ -306,15 +325,21 @@ async fn attach(client: &Client, container: &Container) {
         return;
     }
     let attached = match ContainerProcess::open(view.pid) {
-        Ok(process) => client
-            .attach(container.id.as_str(), process)
-            .await
-            .map_err(|error| chain(&error).to_string()),
+        Ok(process) => match client.attach(container.id.as_str(), process).await {
+            // They are netd's since an earlier stay on a network with names.
+            Err(error) if error.is_in_use() && has_sockets(client, container).await => Ok(()),
+            attached => attached.map_err(|error| chain(&error).to_string()),
+        },
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = attached {
         tracing::warn!(container = %container.id, error, "a container's questions for names are not answered");
     }
+}
+
+async fn has_sockets(client: &Client, container: &Container) -> bool {
+    let state = client.state().await.unwrap_or_default();
+    state.sockets.iter().any(|known| known == container.id.as_str())
 }
 
 /// Returns all that netd is to know.
@@ -354,44 +379,20 @@ pub(crate) fn proxies(engine: &Engine) -> Vec<Proxy> {
 }
 
 async fn forget(client: &Client, id: &str, endpoints: &[Endpoint]) -> Result<(), CallError> {
-    remove_names(client, endpoints).await?;
-    client.remove_container(id).await
+    let mut steps = unnaming(endpoints);
+    let container = id.to_owned();
+    steps.push(Request::RemoveContainer { container });
+    client.steps(steps).await
 }
 
-async fn add_names(client: &Client, endpoints: &[Endpoint]) -> Result<(), CallError> {
-    for change in endpoints.iter().flat_map(names::changes) {
-        client.add_name(change).await?;
-    }
-    Ok(())
+fn naming(endpoints: &[Endpoint]) -> Vec<Request> {
+    let changes = endpoints.iter().flat_map(names::changes);
+    changes.map(Request::AddName).collect()
 }
 
-async fn remove_names(client: &Client, endpoints: &[Endpoint]) -> Result<(), CallError> {
-    for change in endpoints.iter().flat_map(names::changes) {
-        client.remove_name(change).await?;
-    }
-    Ok(())
-}
-
-async fn publish(
-    engine: &Engine,
-    container: &Container,
-    client: &Client,
-    endpoints: &[Endpoint],
-    publications: &[Publication],
-) -> Result<(), NetworkError> {
-    if publications.is_empty() {
-        return Ok(());
-    }
-    let (reservations, proxies) = ports(container, endpoints, publications);
-    let failed = |error: CallError| port_error(engine, container, endpoints, error);
-    client
-        .reserve(container.id.as_str(), reservations)
-        .await
-        .map_err(failed)?;
-    for proxy in proxies {
-        client.proxy(proxy).await.map_err(failed)?;
-    }
-    Ok(())
+fn unnaming(endpoints: &[Endpoint]) -> Vec<Request> {
+    let changes = endpoints.iter().flat_map(names::changes);
+    changes.map(Request::RemoveName).collect()
 }
 
 /// Returns what is reserved, and what netd passes on itself: IPv6 to a container that has none.
@@ -447,22 +448,14 @@ fn ports(
 pub(crate) const MOST_PROXIES: usize = 256;
 
 /// docker's text for a port that something else has.
-fn port_error(
-    engine: &Engine,
-    container: &Container,
-    endpoints: &[Endpoint],
-    error: CallError,
-) -> NetworkError {
-    let CallError::Held { held } = error else {
-        return NetworkError::step("reserve ports for", &container.view().name, error);
-    };
+fn port_error(engine: &Engine, container: &Container, endpoints: &[Endpoint], held: Held) -> NetworkError {
     let Held {
         address,
         protocol,
         port,
         holder,
         ..
-    } = *held;
+    } = held;
     let (id, inside) = match publishing(endpoints) {
         Some(endpoint) => (
             endpoint.id.clone(),

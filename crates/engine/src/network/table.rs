@@ -11,6 +11,7 @@ use network::budget::Holder;
 
 use super::endpoint::{Endpoint, Publication};
 use super::error::NetworkError;
+use super::extension;
 use super::kernel::Kernel;
 use super::ports::Ports;
 use super::record::NetworkRecord;
@@ -30,9 +31,14 @@ pub(crate) struct Networks {
 }
 
 impl Networks {
-    pub(crate) fn new(kernel: Kernel) -> Self {
+    /// `ports` is how many a bridge has.
+    pub(crate) fn new(kernel: Kernel, ports: u16) -> Self {
+        let table = Table {
+            room: Room::of(ports),
+            ..Table::default()
+        };
         Self {
-            table: Mutex::default(),
+            table: Mutex::new(table),
             kernel: Mutex::new(kernel),
             is_watched: AtomicBool::new(false),
             is_counted: AtomicBool::new(false),
@@ -54,6 +60,7 @@ impl Networks {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     by_id: BTreeMap<String, Network>,
+    room: Room,
     /// Ports of the host.
     pub(crate) ports: Ports,
     /// What has left and the packet filter still knows.
@@ -62,6 +69,27 @@ pub(crate) struct Table {
     pub(crate) budgets: BTreeMap<String, Holder>,
     /// What containers have published.
     pub(crate) published: BTreeMap<String, Vec<Publication>>,
+}
+
+/// How many containers have room on a network.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    /// Containers at each bridge.
+    ports: u16,
+    /// Bridges beside the first one.
+    extensions: u8,
+}
+
+impl Room {
+    /// Of a bridge's ports one in sixteen is kept: on the first bridge for the cables to the others, and everywhere for
+    /// cables of containers that have ended, which the kernel takes away a moment later.
+    fn of(ports: u16) -> Self {
+        let kept = (ports / 16).max(1);
+        Self {
+            ports: ports.saturating_sub(kept),
+            extensions: u8::try_from(kept).unwrap_or(u8::MAX).min(extension::MOST),
+        }
+    }
 }
 
 /// One network.
@@ -74,7 +102,10 @@ pub(crate) struct Network {
     /// Addresses that are not given to others at once.
     resting: VecDeque<Resting>,
     /// Who is on it, by container.
-    pub(crate) members: BTreeMap<String, Endpoint>,
+    members: BTreeMap<String, Endpoint>,
+    /// How many of them are at each extension of its bridge, which is the first itself.
+    at: BTreeMap<u8, u16>,
+    room: Room,
 }
 
 /// An address that was given back.
@@ -95,6 +126,8 @@ impl Table {
             ranges: ranges?,
             resting: VecDeque::new(),
             members: BTreeMap::new(),
+            at: BTreeMap::new(),
+            room: self.room,
             record: Arc::clone(&record),
         };
         self.by_id.insert(record.id.clone(), network);
@@ -160,7 +193,7 @@ impl Table {
                 drop(range.take(address));
             }
         }
-        network.members.insert(container.to_owned(), endpoint);
+        network.put(container, endpoint);
     }
 
     /// Returns where each container that has published ports is, and what they are.
@@ -187,7 +220,7 @@ impl Table {
     /// Takes back what was given for a start that never came to anything: nobody has seen the addresses.
     pub(crate) fn cancel(&mut self, container: &str) {
         for network in self.by_id.values_mut() {
-            if let Some(endpoint) = network.members.remove(container) {
+            if let Some(endpoint) = network.remove(container) {
                 for address in endpoint.addresses() {
                     network.give_back(address);
                 }
@@ -209,6 +242,51 @@ impl Table {
 }
 
 impl Network {
+    /// Returns who is on it, by container.
+    pub(crate) fn members(&self) -> &BTreeMap<String, Endpoint> {
+        &self.members
+    }
+
+    /// Puts a container on it, instead of what it had there.
+    pub(crate) fn put(&mut self, container: &str, endpoint: Endpoint) {
+        *self.at.entry(endpoint.extension).or_default() += 1;
+        if let Some(before) = self.members.insert(container.to_owned(), endpoint) {
+            self.free_port(&before);
+        }
+    }
+
+    /// Returns the extensions that containers are at.
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = u8> + '_ {
+        let used = self.at.iter().filter(|(number, used)| **number > 0 && **used > 0);
+        used.map(|(number, _)| *number)
+    }
+
+    /// Returns the first extension of its bridge with a free port; 0 is the bridge itself.
+    pub(crate) fn free_extension(&self) -> Result<u8, NetworkError> {
+        let is_free = |extension: &u8| self.at.get(extension).is_none_or(|&used| used < self.room.ports);
+        let free = (0..=self.room.extensions).find(is_free);
+        free.ok_or_else(|| NetworkError::Conflict {
+            text: format!(
+                "network {} has no port left: each of its {} bridges has {} containers",
+                self.record.name,
+                u16::from(self.room.extensions) + 1,
+                self.room.ports
+            ),
+        })
+    }
+
+    fn remove(&mut self, container: &str) -> Option<Endpoint> {
+        let endpoint = self.members.remove(container)?;
+        self.free_port(&endpoint);
+        Some(endpoint)
+    }
+
+    fn free_port(&mut self, endpoint: &Endpoint) {
+        if let Some(used) = self.at.get_mut(&endpoint.extension) {
+            *used = used.saturating_sub(1);
+        }
+    }
+
     /// Takes an address of a family for a container: the one that is asked for, or the one that it has just had, or any.
     pub(crate) fn take(
         &mut self,
@@ -264,7 +342,7 @@ impl Network {
 
     /// Takes a container off; its addresses rest before others get them.
     pub(crate) fn release(&mut self, container: &str) -> Option<Endpoint> {
-        let endpoint = self.members.remove(container)?;
+        let endpoint = self.remove(container)?;
         let now = Instant::now();
         let addresses: Vec<IpAddr> = endpoint.addresses().collect();
         self.resting.extend(addresses.into_iter().map(|address| Resting {
@@ -283,6 +361,30 @@ impl Network {
             }
             self.resting.pop_front();
             self.give_back(address);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_kernels_ports_most_are_containers_and_there_are_many_bridges() {
+        let room = |ports| {
+            let Room { ports, extensions } = Room::of(ports);
+            (ports, extensions)
+        };
+        assert_eq!(room(1023), (960, 63));
+        assert_eq!(room(17), (16, 1));
+        assert_eq!(room(2), (1, 1));
+        // The cables to all others fit into what the first bridge keeps.
+        for ports in 2..=1023 {
+            let Room {
+                ports: own,
+                extensions,
+            } = Room::of(ports);
+            assert!(own >= 1 && own + u16::from(extensions) <= ports, "{ports}");
         }
     }
 }

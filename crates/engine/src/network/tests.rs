@@ -380,6 +380,32 @@ fn a_flushed_packet_filter_is_made_again() {
     });
 }
 
+/// Ten thousand ports are more than a watcher hears of at once; what it lost was its own daemon's.
+#[test]
+fn changes_of_ones_own_are_told_from_those_of_others() {
+    in_own_network(async {
+        let mut kernel = kernel::Kernel::new("berth", true);
+        let mut table = table::Table::default();
+        assert!(kernel.is_others_too(), "nobody has looked");
+        assert!(!kernel.is_others_too());
+        for _ in 0..3 {
+            kernel.replace(&mut table).unwrap();
+        }
+        assert!(!kernel.is_others_too());
+        let nft = |words: &[&str]| {
+            let status = std::process::Command::new("nft").args(words).status().unwrap();
+            assert!(status.success(), "{words:?}");
+        };
+        nft(&["add", "table", "inet", "theirs"]);
+        assert!(kernel.is_others_too());
+        kernel.replace(&mut table).unwrap();
+        nft(&["delete", "table", "inet", "theirs"]);
+        assert!(kernel.is_others_too());
+        kernel.clear().unwrap();
+        assert!(!kernel.is_others_too());
+    });
+}
+
 fn tables() -> String {
     let output = std::process::Command::new("nft")
         .args(["list", "ruleset"])

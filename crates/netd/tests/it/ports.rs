@@ -4,9 +4,9 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use netd_api::client::CallError;
-use netd_api::message::{Everything, Held, Holder, Protocol, Reservation, Reserved};
+use netd_api::message::{Everything, Held, Holder, Protocol, Request, Reservation, Reserved};
 
-use crate::world::{World, id};
+use crate::world::{World, container, id, network};
 
 fn reservation(address: &str, protocol: Protocol, first: u16, last: u16) -> Reservation {
     Reservation {
@@ -96,6 +96,31 @@ async fn a_holder_is_named() {
     assert!(matches!(found.holder, Holder::Refused { .. }));
     let found = held(&world, 1, &[reservation("0.0.0.0", Protocol::Tcp, 9, 8)]).await;
     assert!(matches!(found.holder, Holder::Refused { .. }));
+}
+
+#[tokio::test]
+async fn steps_end_at_the_first_that_fails() {
+    let world = World::new().await;
+    let reserve = |number: u8| Request::Reserve {
+        container: id(number),
+        reservations: vec![reservation("0.0.0.0", Protocol::Tcp, 8080, 8080)],
+    };
+    let set = |number: u8| Request::SetContainer(container(&id(number)));
+    world.client.steps(Vec::new()).await.unwrap();
+    let steps = vec![Request::SetNetwork(network()), set(1), reserve(1)];
+    world.client.steps(steps).await.unwrap();
+    match world.client.steps(vec![set(2), reserve(2), set(3)]).await {
+        Err(CallError::Held { held }) => assert_eq!(held.holder, Holder::Container { id: id(1) }),
+        other => panic!("{other:?}"),
+    }
+    let state = world.client.state().await.unwrap();
+    assert_eq!(state.containers, [id(1), id(2)]);
+    assert_eq!(state.reservations.len(), 1);
+    let nested = world.client.steps(vec![Request::Steps(vec![set(3)])]).await;
+    assert_eq!(
+        nested.unwrap_err().to_string(),
+        "netd refused: steps within steps"
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::socket::Socket;
 const GETCHAIN: u16 = 4;
 const GETRULE: u16 = 7;
 const GETSETELEM: u16 = 13;
+const GETGEN: u16 = 16;
 const NFTA_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
@@ -25,6 +26,7 @@ const NFTA_EXPR_DATA: u16 = 2;
 const NFTA_ELEM_LIST_SET: u16 = 2;
 const NFTA_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_ELEM_KEY: u16 = 1;
+const NFTA_GEN_ID: u16 = 1;
 const NFTA_ELEM_FLAGS: u16 = 3;
 const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
@@ -186,6 +188,23 @@ impl Socket {
     pub fn rules(&mut self) -> Result<Vec<ListedRule>, NetlinkError> {
         let request = Message::new(SUBSYSTEM | GETRULE, DUMP, "list rules", &[0; 4]);
         self.dump(&request, read_rule)
+    }
+
+    /// Returns the number of the last transaction in this network namespace, whose ever it was: each counts one up.
+    pub fn generation(&mut self) -> Result<u32, NetlinkError> {
+        let request = Message::new(
+            SUBSYSTEM | GETGEN,
+            0,
+            "ask for the packet filter's generation",
+            &[0; 4],
+        );
+        let read = |reply: &Reply<'_>| {
+            let (_, attributes) = reply.split::<4>()?;
+            attributes.get(NFTA_GEN_ID).and_then(be32)
+        };
+        self.get(&request, read)?.ok_or_else(|| NetlinkError::Malformed {
+            doing: request.doing().to_owned(),
+        })
     }
 
     /// Returns the elements of a set.

@@ -12,7 +12,7 @@ pub use link::{
     BridgePort, IpvlanIsolation, IpvlanMode, Link, LinkChange, LinkKind, MacAddress, MacvlanMode, NewLink,
     Statistics, Target, add_link, change_bridge_port, change_link, remove_link, remove_link_group,
 };
-pub use neighbour::{Neighbour, add_neighbour, remove_neighbour};
+pub use neighbour::{Neighbour, add_neighbour, bind_to_port, remove_neighbour};
 pub use path::{Route, add_route, remove_route};
 
 use std::net::IpAddr;

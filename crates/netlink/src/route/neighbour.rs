@@ -15,6 +15,14 @@ const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 /// `NUD_PERMANENT`.
 const PERMANENT: u16 = 128;
+/// `NUD_NOARP`: an address that a bridge does not forget.
+const STATIC: u16 = 64;
+/// `NTF_MASTER`: what is meant is the bridge that the link is a port of.
+const OF_BRIDGE: u8 = 4;
+/// `NTF_STICKY`: it stays at its port, also when packets of it come by another.
+const STICKY: u8 = 64;
+/// `AF_BRIDGE`.
+const BRIDGE: u8 = 7;
 
 /// A neighbour that is known for good and never asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +50,20 @@ pub fn remove_neighbour(neighbour: &Neighbour) -> Message {
         neighbour.address, neighbour.link
     );
     message(RTM_DELNEIGH, 0, doing, neighbour)
+}
+
+/// Lets a bridge know that a hardware address is behind a port, for as long as the port is there: it is not forgotten, and
+/// not looked for behind another port when packets of it come by that. `port` is the index of a link.
+pub fn bind_to_port(port: u32, mac: MacAddress) -> Message {
+    let mut fixed = [0; 12];
+    fixed[0] = BRIDGE;
+    fixed[4..8].copy_from_slice(&port.to_ne_bytes());
+    fixed[8..10].copy_from_slice(&STATIC.to_ne_bytes());
+    fixed[10] = OF_BRIDGE | STICKY;
+    let doing = format!("bind {mac} to bridge port {port}");
+    let mut message = Message::new(RTM_NEWNEIGH, CREATE | REPLACE, doing, &fixed);
+    message.bytes(NDA_LLADDR, &mac.0);
+    message
 }
 
 impl Socket {

@@ -241,10 +241,12 @@ impl Audit<'_> {
     }
 
     fn bridges(&self) -> Vec<String> {
+        let extensions = self.state.extensions.iter();
         self.state
             .networks
             .iter()
             .map(|network| network.bridge.clone())
+            .chain(extensions.map(|extension| extension.extension.clone()))
             .collect()
     }
 }

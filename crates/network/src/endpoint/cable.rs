@@ -1,13 +1,14 @@
 //! A cable to a bridge.
 
 use netlink::route::{
-    BridgePort, LinkChange, LinkKind, MacAddress, NewLink, Target, add_link, change_bridge_port, change_link,
-    remove_link,
+    BridgePort, LinkChange, LinkKind, MacAddress, NewLink, Target, add_link, bind_to_port,
+    change_bridge_port, change_link, remove_link,
 };
 use netlink::{Message, NetlinkError, Socket};
 use rustix::io::Errno;
 
 use super::interface::Interface;
+use super::parameter::plan_port;
 use super::{EndpointError, Inside, leave, up};
 
 pub(super) fn join(
@@ -25,10 +26,14 @@ pub(super) fn join(
         made = host.request(&cable);
     }
     made.map_err(|source| refused(bridge, port, source))?;
-    let joined = Interface::enter(inside)
+    let joined = plan_port(port)
+        .and_then(|parameter| parameter.set())
+        .and_then(|()| Interface::enter(inside))
         .and_then(|mut interface| interface.set_up())
         .and_then(|()| {
-            host.request(&[change_bridge_port(Target::Name(port), &treated(talking), &up())])
+            let index = host.link(Target::Name(port)).map(|link| link.index);
+            index
+                .and_then(|index| host.request(&open(inside, index, talking)))
                 .map_err(|source| refused(bridge, port, source))
         });
     if joined.is_err() {
@@ -48,9 +53,9 @@ pub(super) fn restore(
 ) -> Result<bool, EndpointError> {
     let bridge_index = find_bridge(host, bridge)?;
     let failed = |source| refused(bridge, port, source);
-    let ends = match host.link(Target::Name(port)) {
-        Ok(end) => end.parent,
-        Err(error) if error.is_absent() => None,
+    let end = match host.link(Target::Name(port)) {
+        Ok(end) => end,
+        Err(error) if error.is_absent() => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
     let found = Interface::enter(&Inside {
@@ -58,7 +63,7 @@ pub(super) fn restore(
         ..*inside
     })
     .and_then(|mut interface| interface.index())?;
-    if ends.is_none() || found != ends {
+    if end.parent.is_none() || found != end.parent {
         return Ok(false);
     }
     Interface::enter(inside)?.complete()?;
@@ -67,11 +72,9 @@ pub(super) fn restore(
         master: Some(bridge_index),
         ..LinkChange::default()
     };
-    host.request(&[
-        change_link(Target::Name(port), &plugged),
-        change_bridge_port(Target::Name(port), &treated(talking), &up()),
-    ])
-    .map_err(failed)?;
+    let mut messages = vec![change_link(Target::Index(end.index), &plugged)];
+    messages.extend(open(inside, end.index, talking));
+    host.request(&messages).map_err(failed)?;
     Ok(true)
 }
 
@@ -120,11 +123,17 @@ fn cable(inside: &Inside<'_>, port: &str, bridge: u32) -> Message {
     })
 }
 
-fn treated(talking: bool) -> BridgePort {
-    BridgePort {
+/// Lets packets pass the port. The bridge is told whose it is: it looks for the container nowhere else, whatever br_netfilter
+/// sends back to it by the cable of an extension.
+fn open(inside: &Inside<'_>, port: u32, talking: bool) -> Vec<Message> {
+    let treated = BridgePort {
         hairpin: talking,
         isolated: !talking,
         learning: true,
         flood: true,
-    }
+    };
+    let own = inside.settings.mac.map(|mac| bind_to_port(port, MacAddress(mac)));
+    own.into_iter()
+        .chain([change_bridge_port(Target::Index(port), &treated, &up())])
+        .collect()
 }

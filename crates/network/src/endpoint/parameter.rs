@@ -34,6 +34,12 @@ pub(super) fn plan(settings: &Settings) -> Result<Vec<Parameter>, EndpointError>
     std::iter::once(own).chain(asked).collect()
 }
 
+/// Returns what the host's end of a cable needs: it is a port of a bridge and nothing else. With IPv6 each would have an
+/// address and a route of its own, and the kernel goes through those of all others whenever one comes or goes.
+pub(super) fn plan_port(port: &str) -> Result<Parameter, EndpointError> {
+    plan_one(port, "net.ipv6.conf.IFNAME.disable_ipv6", "1", true)
+}
+
 fn plan_one(interface: &str, name: &str, value: &str, is_optional: bool) -> Result<Parameter, EndpointError> {
     let refuse = || EndpointError::NotAParameter {
         name: name.to_owned(),

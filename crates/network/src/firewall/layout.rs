@@ -9,6 +9,7 @@ use netlink::nft::{
 };
 
 use super::{Firewall, State, link_name};
+use crate::extension::PREFIX;
 
 /// Names of the sets of bridges.
 pub(super) const BRIDGES: &str = "bridges";
@@ -24,6 +25,10 @@ pub(super) const NAT6: &str = "nat6";
 pub(super) const RESIDENTS4: &str = "residents4";
 /// The same for IPv6.
 pub(super) const RESIDENTS6: &str = "residents6";
+/// Further bridges of networks.
+pub(super) const EXTENSIONS: &str = "extensions";
+/// Pairs of a port with itself, by which a cable leads from a bridge to an extension.
+pub(super) const CABLES: &str = "cables";
 /// Ports of bridges that containers are at, with their hardware addresses.
 pub(super) const HARDWARE: &str = "hardware";
 /// The same with their IPv4 addresses.
@@ -85,9 +90,11 @@ impl Firewall {
         messages.extend(sets(self.routed(), self.bridged()));
         messages.extend(self.raw());
         messages.extend(self.destinations());
+        messages.extend(self.input());
         messages.extend(self.forward(state));
         messages.extend(self.sources());
         messages.extend(self.ports());
+        messages.extend(self.cables());
         messages
     }
 
@@ -111,6 +118,22 @@ impl Firewall {
             drop_it(),
         ]);
         chain.add(&rule, "loopback addresses come from no wire");
+        // Where br_netfilter shows bridged packets, those of an extension are shown a second time at the bridge: a connection
+        // that was known by then could not be translated any more.
+        chain.add(
+            &[&came_by_extension()[..], &[Expression::NoTrack]].concat(),
+            "seen again",
+        );
+        chain.messages
+    }
+
+    /// What comes to this machine by an extension, which is no way to it: a broadcast comes by the bridge too.
+    fn input(&self) -> Vec<Message> {
+        let mut chain = Rules::base(self.routed(), "input", ChainType::Filter, Hook::Input, 0);
+        chain.add(
+            &[&came_by_extension()[..], &[Expression::Counter, drop_it()]].concat(),
+            "extensions are no way in",
+        );
         chain.messages
     }
 
@@ -191,6 +214,16 @@ impl Firewall {
             ]
             .concat(),
             "known connections",
+        );
+        // Only br_netfilter shows what stays within an extension; nothing is routed there.
+        let leaves_by_extension = [Expression::Meta(Meta::OutputName, AT), is_in(EXTENSIONS)];
+        chain.add(
+            &[&came_by_extension()[..], &leaves_by_extension, &[accept()]].concat(),
+            "within an extension",
+        );
+        chain.add(
+            &[&came_by_extension()[..], &[Expression::Counter, drop_it()]].concat(),
+            "extensions are no way out",
         );
         // Broken packets belong to no connection, and must not pass for a new one.
         chain.add(
@@ -381,6 +414,21 @@ impl Firewall {
         messages.extend(chain.messages);
         messages
     }
+
+    /// What goes back by the cable that it came by is a packet that br_netfilter has translated, for one receiver. What is
+    /// for all has been seen there.
+    fn cables(&self) -> Vec<Message> {
+        let mut chain = Rules::base(self.bridged(), "forward", ChainType::Filter, Hook::Forward, 0);
+        let mut rule = within(CABLES).to_vec();
+        rule.extend([
+            Expression::Payload(Payload::Link, 0, 1, AT),
+            Expression::Mask(AT, vec![1]),
+            Expression::Compare(AT, Comparison::NotEqual, vec![0]),
+            drop_it(),
+        ]);
+        chain.add(&rule, "not back to an extension");
+        chain.messages
+    }
 }
 
 fn sets(routed: Table<'_>, bridged: Table<'_>) -> Vec<Message> {
@@ -400,9 +448,11 @@ fn sets(routed: Table<'_>, bridged: Table<'_>) -> Vec<Message> {
         set(routed, TALKING, &[link, link]),
         set(routed, NAT4, &[link]),
         set(routed, NAT6, &[link]),
+        set(routed, EXTENSIONS, &[link]),
         set(routed, RESIDENTS4, &[link, key::IPV4]),
         set(routed, RESIDENTS6, &[link, key::IPV6]),
         set(bridged, PORTS, &[link]),
+        set(bridged, CABLES, &[link, link]),
         set(bridged, HARDWARE, &[link, key::MAC]),
         set(bridged, SENDERS4, &[link, key::IPV4]),
         set(bridged, SENDERS6, &[link, key::IPV6]),
@@ -489,7 +539,16 @@ fn is_not_in(set: &str) -> Expression {
     }
 }
 
-/// From a bridge to the same bridge.
+/// By an extension; all names of which begin alike, so that others cost no look at the set.
+fn came_by_extension() -> [Expression; 3] {
+    [
+        Expression::Meta(Meta::InputName, AT),
+        Expression::Compare(AT, Comparison::Equal, PREFIX.as_bytes().to_vec()),
+        is_in(EXTENSIONS),
+    ]
+}
+
+/// From a bridge to the same bridge, or from a port to itself.
 fn within(set: &str) -> [Expression; 3] {
     [
         Expression::Meta(Meta::InputName, AT),

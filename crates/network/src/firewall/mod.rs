@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! inet NAME
-//!   prerouting  -300  drop what comes from a wire to 127.0.0.0/8                            (NW-01)
+//!   prerouting  -300  drop what comes from a wire to 127.0.0.0/8                            (NW-01); do not track what
+//!                     br_netfilter shows of extensions: it is seen again at the bridge
 //!   dstnat      -100  to an address of this machine: published            (also for this machine's own packets)
+//!   input          0  nothing by an extension: the bridge has it too
 //!   forward        0  known connections; within a network; nothing into or out of internal networks;
 //!                     what was published; nothing else into a network; and if the machine was no router, nothing
 //!                     but from and to networks
@@ -12,6 +14,7 @@
 //! bridge NAME
 //!   prerouting  -300  from a container: only its own hardware and protocol addresses, also in ARP, and no router
 //!                     advertisements                                                         (NW-03, NW-04)
+//!   forward        0  what is for many goes to an extension, but not back
 //! ```
 //!
 //! Sets hold the names of bridges, so the rules are always the same ones and none is added for a container or a port.
@@ -19,11 +22,13 @@
 //! is changed or removed.
 
 mod endpoint;
+mod extension;
 mod layout;
 mod network;
 mod publication;
 
 pub use endpoint::EndpointFacts;
+pub use extension::ExtensionFacts;
 pub use network::NetworkFacts;
 pub use publication::{Protocol, Publication};
 
@@ -43,6 +48,8 @@ pub struct State {
     pub networks: Vec<NetworkFacts>,
     /// The endpoints of their containers.
     pub endpoints: Vec<EndpointFacts>,
+    /// Further bridges of networks.
+    pub extensions: Vec<ExtensionFacts>,
     /// The published ports.
     pub publications: Vec<Publication>,
     /// Whether IPv4 packets are forwarded from and to the networks only: the machine was no router before.
@@ -71,6 +78,12 @@ impl Firewall {
                 .networks
                 .iter()
                 .flat_map(|network| self.add_network(network)),
+        );
+        messages.extend(
+            state
+                .extensions
+                .iter()
+                .flat_map(|extension| self.add_extension(extension)),
         );
         messages.extend(
             state

@@ -5,6 +5,8 @@
 //!                                                   └── br-b 10.60.0.1/24 ── three 10.60.0.2
 //! ```
 
+mod extension;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;

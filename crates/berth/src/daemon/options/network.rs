@@ -139,6 +139,13 @@ pub(super) static SPECS: &[Spec] = &[
         "Accepted when true: as iptables, for IPv6",
     ),
     spec(
+        "ports-per-bridge",
+        "ports-per-bridge",
+        Form::One,
+        "int",
+        "Ports that a Linux bridge has; a network with more containers gets further bridges (default 1023)",
+    ),
+    spec(
         "firewall-table",
         "firewall-table",
         Form::One,
@@ -205,6 +212,7 @@ pub(super) fn resolve(values: &Values) -> Result<NetworkConfig, OptionsError> {
             None => default.firewall,
             Some(name) => table_name(&name)?,
         },
+        ports_per_bridge: ports_per_bridge(values)?.unwrap_or(default.ports_per_bridge),
     })
 }
 
@@ -227,6 +235,20 @@ fn one<T: FromStr>(values: &Values, name: &'static str, wanted: &str) -> Result<
     match text.parse() {
         Ok(value) => Ok(Some(value)),
         Err(_) => Err(value_error(name, &text, &format!("{wanted} is needed"))),
+    }
+}
+
+fn ports_per_bridge(values: &Values) -> Result<Option<u16>, OptionsError> {
+    let Some(ports) = number("ports-per-bridge", values)? else {
+        return Ok(None);
+    };
+    match u16::try_from(ports) {
+        Ok(ports @ 2..=1023) => Ok(Some(ports)),
+        _ => Err(value_error(
+            "ports-per-bridge",
+            &ports.to_string(),
+            "2 to 1023 are possible",
+        )),
     }
 }
 
@@ -381,7 +403,7 @@ mod tests {
             "--bridge br9 --bip 10.9.0.1/24 --fixed-cidr 10.9.0.128/25 --default-gateway 10.9.0.254 --mtu 1400 --icc=false \
              --ip 127.0.0.1 --ip-masq=false --ipv6 --fixed-cidr-v6 fd09::/64 --dns 1.1.1.1 --dns-opt ndots:2 \
              --dns-search example.com --default-address-pool base=10.200.0.0/16,size=24 \
-             --default-address-pool size=64,base=fd00::/56 --userland-proxy=false --iptables --firewall-table mine",
+             --default-address-pool size=64,base=fd00::/56 --userland-proxy=false --iptables --firewall-table mine --ports-per-bridge 16",
         )
         .unwrap();
         assert_eq!(
@@ -391,7 +413,7 @@ mod tests {
         assert_eq!(config.bridge_address.unwrap().to_string(), "10.9.0.1/24");
         assert_eq!(config.fixed_range.unwrap().to_string(), "10.9.0.128/25");
         assert_eq!(config.default_gateway.unwrap().to_string(), "10.9.0.254");
-        assert_eq!(config.mtu, Some(1400));
+        assert_eq!((config.mtu, config.ports_per_bridge), (Some(1400), 16));
         assert!(!config.talking && !config.masquerade && config.ipv6);
         assert_eq!(config.host_address.unwrap().to_string(), "127.0.0.1");
         assert_eq!(
@@ -428,6 +450,8 @@ mod tests {
             ("--dns one.one.one.one", "\"dns\""),
             ("--dns-search a\\nb\tc", "stray"),
             ("--firewall-table a;b", "\"firewall-table\""),
+            ("--ports-per-bridge 1", "\"ports-per-bridge\""),
+            ("--ports-per-bridge 1024", "\"ports-per-bridge\""),
             ("--default-address-pool base=10.0.0.0/16,size=8", "size"),
             ("--default-address-pool 10.0.0.0/16", "base=SUBNET"),
             ("--host-gateway-ip 1.2.3.4", "--host-gateway-ip"),
