@@ -174,7 +174,9 @@ impl World {
             daemon.ok(&["rm", "-f", "-v", id])?;
         }
         daemon.terminate()?;
-        ensure!(disk.unmount(), "something holds the data root");
+        // Namespaces of what ran until just now take a moment.
+        let patience = std::time::Duration::from_secs(20);
+        testkit::until("the data root to be let go", patience, || Ok(disk.unmount()))?;
         std::mem::forget(disk);
         daemon.finish()
     }
@@ -418,7 +420,8 @@ fn f_07_networks_on_a_full_disk() -> Result<()> {
         daemon.ok(&["network", "rm", "net"])?;
     }
     daemon.terminate()?;
-    ensure!(disk.unmount(), "something holds the data root");
+    let patience = std::time::Duration::from_secs(20);
+    testkit::until("the data root to be let go", patience, || Ok(disk.unmount()))?;
     std::mem::forget(disk);
     daemon.finish()
 }

@@ -136,8 +136,13 @@ pub async fn put(
             keep_kinds: request.keep_kinds,
             owner,
         };
-        extract::extract(sight, &resolved, directory, archive, &options)
-            .map_err(|error| extract_error(&target, &resolved, error))
+        extract::extract(sight, &resolved, directory, archive, &options).map_err(|error| {
+            if error.is_read_only() && is_full(&sight.root) {
+                let cause = std::io::Error::from(rustix::io::Errno::NOSPC);
+                return FilesError::step("copy files into", &target, Kind::Internal, cause);
+            }
+            extract_error(&target, &resolved, error)
+        })
     })
     .await?;
     finish::tell(engine, &container, "extract-to-dir", &[]);
@@ -179,6 +184,11 @@ fn denied(text: &str) -> FilesError {
     FilesError::Denied {
         text: text.to_owned(),
     }
+}
+
+/// Returns whether there is no room. The kernel makes an overlay read-only when it finds none for its work directory.
+fn is_full(root: &sys::path::Root) -> bool {
+    rustix::fs::fstatvfs(root).is_ok_and(|state| state.f_bavail == 0 || state.f_favail == 0)
 }
 
 fn extract_error(container: &Container, path: &str, error: extract::ExtractError) -> FilesError {
