@@ -121,7 +121,8 @@ fn n12_ipvlan_containers_are_neighbours_of_the_machine() -> Result<()> {
         );
         if mode != "l2" {
             // Its packets are routed: the others send them to the machine's interface.
-            lab.neighbour.ip(&format!("route add {subnet} dev uplink"))?;
+            lab.neighbour
+                .ip(&format!("route add {subnet} via {}", testkit::lab::MACHINE))?;
         }
         let at = format!("{address}:80").parse()?;
         let server = house.serve(Protocol::Tcp, at, "house")?;
@@ -181,7 +182,8 @@ fn i16_a_vlan_is_made_for_a_network() -> Result<()> {
         .ip("link add link uplink name uplink.20 type vlan id 20")?;
     lab.neighbour.ip("addr add 10.20.0.3/24 dev uplink.20")?;
     lab.neighbour.ip("link set uplink.20 up")?;
-    for driver in ["macvlan", "phys"] {
+    // Each has an address of its own: the neighbour remembers where another was.
+    for (driver, address) in [("macvlan", "10.20.0.70"), ("phys", "10.20.0.71")] {
         daemon.ok(&[&create[..], &[driver, "street"]].concat())?;
         ensure!(
             lab.machine
@@ -197,13 +199,13 @@ fn i16_a_vlan_is_made_for_a_network() -> Result<()> {
                 "--network",
                 "street",
                 "--ip",
-                "10.20.0.70",
+                address,
             ],
             &SLEEP[..],
         ]
         .concat())?;
         let house = Host::of_process(daemon.inspect("house", "{{.State.Pid}}")?.parse()?, "house")?;
-        let at = "10.20.0.70:80".parse()?;
+        let at = format!("{address}:80").parse()?;
         let server = house.serve(Protocol::Tcp, at, "house")?;
         assert_eq!(
             lab.neighbour.ask(&server, at)?.as_deref(),
