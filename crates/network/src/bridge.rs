@@ -8,7 +8,7 @@ use base::error::{Kind, Kinded};
 use netlink::route::{
     Address, LinkChange, LinkKind, MacAddress, NewLink, Target, add_address, add_link, remove_link,
 };
-use netlink::{NetlinkError, Socket};
+use netlink::{Message, NetlinkError, Socket};
 
 /// A bridge to be.
 #[derive(Clone, Debug)]
@@ -63,24 +63,29 @@ pub fn create(socket: &mut Socket, settings: &Settings) -> Result<u32, BridgeErr
         name: name.clone(),
         source,
     };
-    let link = NewLink {
-        name,
-        kind: LinkKind::Bridge {
-            multicast_snooping: false,
-        },
-        settings: LinkChange {
-            mac: Some(settings.mac),
-            mtu: settings.mtu,
-            ..LinkChange::default()
-        },
-    };
-    socket.request(&[add_link(&link)]).map_err(failed)?;
+    let link = new_bridge(name, settings.mac, settings.mtu);
+    socket.request(&[link]).map_err(failed)?;
     let made = finish(socket, settings);
     if made.is_err() {
         // The first error is the one to tell.
         drop(socket.request(&[remove_link(Target::Name(name))]));
     }
     made
+}
+
+/// Returns the message that makes a switch; it is not up.
+pub(crate) fn new_bridge(name: &str, mac: MacAddress, mtu: Option<u32>) -> Message {
+    add_link(&NewLink {
+        name,
+        kind: LinkKind::Bridge {
+            multicast_snooping: false,
+        },
+        settings: LinkChange {
+            mac: Some(mac),
+            mtu,
+            ..LinkChange::default()
+        },
+    })
 }
 
 /// Removes a bridge; one that is not there is none any more.

@@ -297,7 +297,7 @@ impl Budgets {
                 continue;
             };
             let rule = [
-                Expression::Load(AT, nft::quota_key(&key)),
+                Expression::Load(AT, nft::text_key(&key)),
                 Expression::BeyondQuota {
                     set: SPENT.to_owned(),
                     key: AT,
@@ -369,7 +369,7 @@ impl Budgets {
             return Vec::new();
         }
         let element = Element {
-            key: vec![nft::quota_key(key)],
+            key: vec![nft::text_key(key)],
             last: None,
             data: ElementData::None,
         };
@@ -389,7 +389,7 @@ impl Budgets {
                 let elements: Vec<Element> = ports
                     .iter()
                     .map(|port| Element {
-                        key: vec![super::firewall::link_name(port)],
+                        key: vec![nft::text_key(port)],
                         last: None,
                         data: ElementData::Verdict(verdict.clone()),
                     })

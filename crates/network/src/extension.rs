@@ -187,18 +187,8 @@ fn find_or_make(socket: &mut Socket, settings: &Settings) -> Result<u32, ExtendE
             });
         }
         Err(error) if error.is_absent() => {
-            let link = NewLink {
-                name,
-                kind: LinkKind::Bridge {
-                    multicast_snooping: false,
-                },
-                settings: LinkChange {
-                    mac: Some(settings.mac),
-                    mtu: settings.mtu,
-                    ..LinkChange::default()
-                },
-            };
-            socket.request(&[add_link(&link)]).map_err(failed)?;
+            let link = bridge::new_bridge(name, settings.mac, settings.mtu);
+            socket.request(&[link]).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
     }

@@ -55,9 +55,7 @@ impl Plan<'_> {
     /// Returns the plan for a container in a sandbox.
     pub(crate) fn in_sandbox(mut self) -> Self {
         self.namespaces.makes_network = false;
-        for (_, flag) in crate::sandbox::KINDS {
-            self.namespaces.made |= flag;
-        }
+        self.namespaces.made = crate::sandbox::flags();
         self
     }
 

@@ -157,13 +157,7 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
         pidfd: pidfd.as_fd(),
     };
     match serve(&plan, &request, &channel, First::Cloned(child), warnings) {
-        Ok(served) => Ok(Created {
-            pid,
-            pidfd,
-            console: served.console,
-            warnings: served.warnings,
-            leftovers: served.leftovers,
-        }),
+        Ok(served) => Ok(served.of(pid, pidfd)),
         Err(error) => {
             kill_and_reap(pidfd.as_fd());
             Err(error)
@@ -193,13 +187,7 @@ fn serve_in(
         child_in(&channel, &child).ok();
     }
     match (served, child.into_inner()) {
-        (Ok(served), Some((pid, pidfd))) => Ok(Created {
-            pid,
-            pidfd,
-            console: served.console,
-            warnings: served.warnings,
-            leftovers: served.leftovers,
-        }),
+        (Ok(served), Some((pid, pidfd))) => Ok(served.of(pid, pidfd)),
         (Err(error), child) => {
             if let Some((_, pidfd)) = child {
                 kill_and_reap(pidfd.as_fd());
@@ -261,6 +249,18 @@ struct Served {
     console: Option<OwnedFd>,
     warnings: Vec<String>,
     leftovers: Vec<OwnedFd>,
+}
+
+impl Served {
+    fn of(self, pid: Pid, pidfd: OwnedFd) -> Created {
+        Created {
+            pid,
+            pidfd,
+            console: self.console,
+            warnings: self.warnings,
+            leftovers: self.leftovers,
+        }
+    }
 }
 
 /// Does the parent's part while the child does its own, and waits until the program runs.

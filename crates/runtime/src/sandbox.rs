@@ -35,6 +35,13 @@ pub(crate) const KINDS: [(LinuxNamespaceType, CloneFlags); 4] = [
     (LinuxNamespaceType::Uts, CloneFlags::NEWUTS),
 ];
 
+/// Returns the kernel's flags of [`KINDS`].
+pub(crate) fn flags() -> CloneFlags {
+    KINDS
+        .iter()
+        .fold(CloneFlags::empty(), |flags, (_, flag)| flags | *flag)
+}
+
 /// New namespaces without a container.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -58,10 +65,7 @@ pub enum Made {
 pub fn make() -> Result<Made> {
     let (ours, theirs) = sys::socket::pair(sys::socket::PairKind::Stream).at(Step::Sync)?;
     let (ready, childs) = Channel::pair()?;
-    let flags = KINDS
-        .iter()
-        .fold(CloneFlags::empty(), |flags, (_, flag)| flags | *flag);
-    let holder = match clone3(flags, None).at(Step::Namespace)? {
+    let holder = match clone3(flags(), None).at(Step::Namespace)? {
         Cloned::Child => {
             drop((ours, ready));
             // As the container's first process: nobody may look into it.

@@ -8,11 +8,12 @@
 //! Go + descriptors ────────────────▶ plans, clones PID 1, ends
 //! ```
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use cgroup::{Cgroup, Layout};
-use runtime::{CreateError, Made, Plug, Sandbox, Stdio, Step};
+use runtime::{CreateError, Plug, Sandbox, Stdio, Step};
 use serde::{Deserialize, Serialize};
 use shim_api::frame::{self, Decoder, FrameError};
 use shim_api::task::Task;
@@ -34,17 +35,6 @@ struct Go {
     has_streams: bool,
     /// The cgroup's path, and in which hierarchies of the layout it is.
     cgroup: Option<(String, Vec<bool>)>,
-}
-
-/// Makes a sandbox. Returns in the shim, with none if this machine cannot make one, and in the holder, with what it has to
-/// [`hold`].
-pub(crate) fn make() -> Result<Option<Sandbox>, OwnedFd> {
-    match runtime::make_sandbox() {
-        Ok(Made::Sandbox(sandbox)) => Ok(Some(sandbox)),
-        Ok(Made::Holder(socket)) => Err(socket),
-        // A start says what is wrong.
-        Err(_) => Ok(None),
-    }
 }
 
 /// Returns whether a container of `task` can be made in a sandbox.
@@ -94,10 +84,10 @@ pub(crate) fn go(
 pub(crate) fn hold(socket: &OwnedFd, layout: Option<&Layout>) -> ExitCode {
     let mut decoder = Decoder::default();
     match decoder.wait_for::<Assignment<Box<Task>>>(socket.as_fd()) {
-        Ok(Some(assignment)) => match carry_out(&assignment, &mut decoder, socket, layout) {
-            Some(never) => never,
-            None => ExitCode::FAILURE,
-        },
+        Ok(Some(assignment)) => {
+            carry_out(&assignment, &mut decoder, socket, layout);
+            ExitCode::FAILURE
+        }
         // The shim has no use for it.
         _ => ExitCode::SUCCESS,
     }
@@ -108,7 +98,7 @@ fn carry_out(
     decoder: &mut Decoder,
     socket: &OwnedFd,
     layout: Option<&Layout>,
-) -> Option<ExitCode> {
+) -> Option<Infallible> {
     let task = &*assignment.task;
     let filter = read_filter(task.seccomp_filter.as_deref()).ok()?;
     let networks = Networks::of(task);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use cgroup::Layout;
 use oci::rootfs::Rootfs;
 use oci_spec::runtime::Spec;
+use runtime::Made;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use shim_api::frame::{self, Decoder, FrameError, Received};
@@ -159,14 +160,15 @@ fn wait_for_task(channel: OwnedFd, layout: Option<Layout>, is_first: bool) -> Ex
     };
     warm_up();
     let has_time = is_first || wait(&[&channel], Some(QUIET)).is_ok_and(|found| found.is_empty());
-    let sandbox = match has_time.then(sandbox::make) {
-        Some(Ok(sandbox)) => sandbox,
-        Some(Err(socket)) => {
+    let sandbox = match has_time.then(runtime::make_sandbox) {
+        Some(Ok(Made::Sandbox(sandbox))) => Some(sandbox),
+        Some(Ok(Made::Holder(socket))) => {
             // The zygote waits for the end of the channel.
             drop((channel, signals));
             return sandbox::hold(&socket, layout.as_ref());
         }
-        None => None,
+        // A machine that cannot make one: a start says what is wrong.
+        Some(Err(_)) | None => None,
     };
     let mut decoder = Decoder::default();
     let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::kernel::Kernel;
+use super::record::NetworkRecord;
 use super::{guard, open};
 use crate::Engine;
 use crate::config::{HostConfig, NetBudget};
@@ -121,14 +122,21 @@ pub(crate) fn forget(engine: &Engine, container: &Container) {
     }
 }
 
-/// Takes ports off a container that goes on running.
-pub(crate) fn unplug(engine: &Engine, kernel: &mut Kernel, container: &Container, gone: &[Endpoint]) {
+/// Takes the ports that a container has on a network off its budgets; it goes on running. `endpoints` has those of the network.
+pub(crate) fn unplug(
+    engine: &Engine,
+    kernel: &mut Kernel,
+    container: &Container,
+    network: &NetworkRecord,
+    endpoints: &[Endpoint],
+) {
     let mut table = engine.networks.table();
     let Some(holder) = table.budgets.get_mut(container.id.as_str()) else {
         return;
     };
-    let ports: Vec<String> = gone
+    let ports: Vec<String> = endpoints
         .iter()
+        .filter(|endpoint| endpoint.network == network.id)
         .filter_map(Endpoint::port)
         .filter(|port| holder.ports.iter().any(|own| own == port))
         .map(str::to_owned)

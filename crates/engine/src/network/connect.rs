@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::error::chain;
 use netlink::route::{Route, add_route, remove_route};
-use network::endpoint;
+use network::endpoint::{self, EndpointError};
 use rustix::fs::{Mode, OFlags};
 use sys::netlink::Family;
 
@@ -135,13 +135,13 @@ pub(crate) fn plug(
             }
             drop(table);
             let tried = container.view();
-            let new: Vec<Endpoint> = tried
-                .endpoints
-                .iter()
-                .filter(|endpoint| endpoint.network == network.id)
-                .cloned()
-                .collect();
-            super::budget::unplug(&engine, &mut engine.networks.kernel(), &container, &new);
+            super::budget::unplug(
+                &engine,
+                &mut engine.networks.kernel(),
+                &container,
+                network,
+                &tried.endpoints,
+            );
             publish(&engine, &container, (*view.endpoints).clone());
             undo(&engine, &tried.endpoints, &view.endpoints, &view.publications);
         }
@@ -197,19 +197,29 @@ fn bring_about(
         }
         let mut kernel = engine.networks.kernel();
         let socket = kernel.route().map_err(|error| failed(Box::new(error)))?;
-        // Its own thread: joining enters the container's namespace for a moment.
         let settings = recipe(endpoint, &view.host);
-        let joined = std::thread::scope(|scope| {
-            let work = || endpoint::join(socket, namespace.as_fd(), &settings);
-            scope.spawn(work).join()
-        });
-        match joined {
-            // A link of the host that is lent to a running container stays there until its namespace ends.
-            Ok(joined) => drop(joined.map_err(|error| failed(Box::new(error)))?),
-            Err(_panic) => return Err(failed("the thread that does it panicked".into())),
-        }
+        // A link of the host that is lent to a running container stays there until its namespace ends.
+        drop(on_own_thread(&network.name, || {
+            endpoint::join(socket, namespace.as_fd(), &settings)
+        })?);
     }
     Ok(())
+}
+
+/// Plugs a container into a network by `work`, on a thread of its own: it enters the container's namespace for a moment.
+pub(crate) fn on_own_thread<T: Send>(
+    network: &str,
+    work: impl FnOnce() -> Result<T, EndpointError> + Send,
+) -> Result<T, NetworkError> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| NetworkError::Step {
+        doing: "plug the container into",
+        name: network.to_owned(),
+        source: error,
+    };
+    match std::thread::scope(|scope| scope.spawn(work).join()) {
+        Ok(done) => done.map_err(|error| failed(Box::new(error))),
+        Err(_panic) => Err(failed("the thread that does it panicked".into())),
+    }
 }
 
 /// Lets the packet filter forget what [`bring_about`] has told it, if it has.

@@ -52,12 +52,7 @@ pub(crate) fn unplug(actor: &mut Actor, network: &Arc<NetworkRecord>) -> Result<
         .iter()
         .any(|endpoint| endpoint.network == network.id);
     if key.is_none() && !of_mode && !has {
-        return Err(NetworkError::Forbidden {
-            text: format!(
-                "container {} is not connected to network {}",
-                container.id, network.name
-            ),
-        });
+        return Err(NetworkError::not_connected(container.id.as_str(), &network.name));
     }
     let mut after = (*before).clone();
     let mut host = (*before.host).clone();
@@ -121,12 +116,7 @@ fn take_out(
         }
         super::shaping::release(&mut kernel, &[port.to_owned()]);
     }
-    let gone: Vec<Endpoint> = before
-        .iter()
-        .filter(|endpoint| endpoint.network == network.id)
-        .cloned()
-        .collect();
-    super::budget::unplug(engine, &mut kernel, container, &gone);
+    super::budget::unplug(engine, &mut kernel, container, network, before);
     let publications = &container.view().publications;
     if let Err(error) = kernel.exchange(&mut engine.networks.table(), before, left, publications) {
         warn(&error);

@@ -97,6 +97,13 @@ impl NetworkError {
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid { text: text.into() }
     }
+
+    /// Returns the error for a container that is not on a network; docker's text.
+    pub(crate) fn not_connected(container: &str, network: &str) -> Self {
+        Self::Forbidden {
+            text: format!("container {container} is not connected to network {network}"),
+        }
+    }
 }
 
 impl Kinded for NetworkError {

@@ -75,12 +75,19 @@ pub(crate) fn watch(engine: &Arc<Engine>, kernel: &mut Kernel) {
     // From here on it is known which transactions were this daemon's.
     kernel.is_others_too();
     match opened {
-        Ok((own, watch)) => drop(runtime.spawn(follow(Arc::downgrade(engine), watch, own))),
+        Ok((own, watch)) => {
+            let tables = [
+                engine.config.network.firewall.clone(),
+                kernel.budgets.table_name().to_owned(),
+            ];
+            drop(runtime.spawn(follow(Arc::downgrade(engine), watch, own, tables)));
+        }
         Err(error) => tracing::warn!(error = %chain(&error), "the packet filter is not watched"),
     }
 }
 
-async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
+/// Follows what others than socket `own` do to `tables`.
+async fn follow(engine: Weak<Engine>, watch: Watch, own: u32, tables: [String; 2]) {
     #[expect(
         deprecated,
         reason = "its successor is unsafe; this one is given a descriptor that lives as long as itself"
@@ -100,12 +107,12 @@ async fn follow(engine: Weak<Engine>, watch: Watch, own: u32) {
         let removals = ready.get_inner_mut().removals();
         ready.clear_ready();
         let Some(engine) = engine.upgrade() else { return };
-        let table = engine.config.network.firewall.as_str();
-        let budgets = engine.networks.kernel().budgets.table_name().to_owned();
         let news = match removals {
             Ok(Some(removals)) => {
-                let is_ours = |name: &str| name == table || name == budgets;
-                if !removals.iter().any(|one| one.by != own && is_ours(&one.table)) {
+                if !removals
+                    .iter()
+                    .any(|one| one.by != own && tables.contains(&one.table))
+                {
                     continue;
                 }
                 News::Removed

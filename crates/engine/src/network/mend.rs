@@ -10,7 +10,7 @@ use base::error::chain;
 use netlink::route::Link;
 use network::endpoint;
 
-use super::connect::{change_default, namespace};
+use super::connect::{change_default, namespace, on_own_thread};
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::join::recipe;
@@ -124,18 +124,10 @@ fn plug(engine: &Arc<Engine>, container: &Arc<Container>, endpoint: &Endpoint) -
     let socket = kernel
         .route()
         .map_err(|error| NetworkError::step("plug a container into", name, error))?;
-    // Its own thread: joining enters the container's namespace for a moment.
     let settings = recipe(endpoint, &view.host);
-    let joined = std::thread::scope(|scope| {
-        let work = || endpoint::restore(socket, namespace.as_fd(), &settings);
-        scope.spawn(work).join()
-    });
-    match joined {
-        Ok(joined) => joined
-            .map(drop)
-            .map_err(|error| NetworkError::step("plug a container into", name, error)),
-        Err(_panic) => Err(NetworkError::invalid("the thread that plugs it in panicked")),
-    }
+    on_own_thread(name, || {
+        endpoint::restore(socket, namespace.as_fd(), &settings).map(drop)
+    })
 }
 
 /// Pulls cables out that are in no record. Whose they are is not known: all that runs gets its document and its default

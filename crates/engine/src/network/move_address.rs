@@ -87,12 +87,7 @@ pub(crate) fn float(actor: &mut Actor, float: &Float) -> Result<(), NetworkError
         Some(key) => key,
         None if is_of_mode(&engine, &before, network) && !before.left_network => network.name.clone(),
         None => {
-            return Err(NetworkError::Forbidden {
-                text: format!(
-                    "container {} is not connected to network {}",
-                    container.id, network.name
-                ),
-            });
+            return Err(NetworkError::not_connected(container.id.as_str(), &network.name));
         }
     };
     let mut after = (*before).clone();

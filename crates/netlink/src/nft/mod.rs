@@ -19,10 +19,11 @@ pub use expression::{
     Comparison, Conntrack, Expression, Meta, Nat, Payload, Register, Verdict, ct_state, fib_destination_type,
 };
 pub use listing::{ListedChain, ListedRule, ListedSet, Step};
-pub use quota::{Quota, QuotaElement, add_quota, add_quota_set, quota_key};
+pub use quota::{Quota, QuotaElement, add_quota, add_quota_set};
 pub use rule::{Rule, add_rule};
 pub use set::{
     Element, ElementData, Field, Set, SetData, add_elements, add_set, flush_set, key, remove_elements,
+    text_key,
 };
 pub use table::{Table, add_table, remove_table};
 pub use watch::{Removal, Watch};

@@ -3,28 +3,19 @@
 
 use std::time::Duration;
 
+use super::set::{
+    NEWSET, NEWSETELEM, NFTA_ELEM_KEY, NFTA_ELEM_LIST_ELEMENTS, NFTA_ELEM_LIST_SET, NFTA_ELEM_LIST_TABLE,
+    NFTA_LIST_ELEM, NFTA_SET_DESC, NFTA_SET_FLAGS, NFTA_SET_ID, NFTA_SET_KEY_LEN, NFTA_SET_KEY_TYPE,
+    NFTA_SET_NAME, NFTA_SET_TABLE, of_elements, text_key,
+};
 use super::{SUBSYSTEM, Table, message};
 use crate::error::NetlinkError;
 use crate::message::{CREATE, DUMP, Message};
 use crate::reply::Attributes;
 use crate::socket::Socket;
 
-const NEWSET: u16 = 9;
-const NEWSETELEM: u16 = 12;
 const GETSETELEM: u16 = 13;
-const NFTA_SET_TABLE: u16 = 1;
-const NFTA_SET_NAME: u16 = 2;
-const NFTA_SET_FLAGS: u16 = 3;
-const NFTA_SET_KEY_TYPE: u16 = 4;
-const NFTA_SET_KEY_LEN: u16 = 5;
-const NFTA_SET_DESC: u16 = 9;
-const NFTA_SET_ID: u16 = 10;
 const NFTA_SET_DESC_SIZE: u16 = 1;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_ELEM_LIST_TABLE: u16 = 1;
-const NFTA_ELEM_LIST_SET: u16 = 2;
-const NFTA_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_ELEM_KEY: u16 = 1;
 const NFTA_ELEM_TIMEOUT: u16 = 4;
 const NFTA_ELEM_EXPIRATION: u16 = 5;
 const NFTA_ELEM_EXPR: u16 = 7;
@@ -80,29 +71,17 @@ pub fn add_quota_set(table: Table<'_>, name: &str, size: u32) -> Message {
 /// Adds an element with what was used of its quota before; one that is there stays as it is.
 pub fn add_quota(table: Table<'_>, set: &str, element: &QuotaElement) -> Message {
     let doing = format!("add an element of \"{set}\"");
-    let mut message = message(NEWSETELEM, CREATE, doing, table.family);
-    message
-        .text(NFTA_ELEM_LIST_TABLE, table.name)
-        .text(NFTA_ELEM_LIST_SET, set)
-        .nested(NFTA_ELEM_LIST_ELEMENTS, |message| {
-            message.nested(NFTA_LIST_ELEM, |message| {
-                super::expression::value(message, NFTA_ELEM_KEY, &quota_key(&element.key));
-                if let Some((whole, left)) = element.time {
-                    message
-                        .be64(NFTA_ELEM_TIMEOUT, milliseconds(whole))
-                        .be64(NFTA_ELEM_EXPIRATION, milliseconds(left.min(whole)));
-                }
-                message.nested(NFTA_ELEM_EXPR, |message| append(message, element.quota));
-            });
+    of_elements(NEWSETELEM, CREATE, doing, table, set, |message| {
+        message.nested(NFTA_LIST_ELEM, |message| {
+            super::expression::value(message, NFTA_ELEM_KEY, &text_key(&element.key));
+            if let Some((whole, left)) = element.time {
+                message
+                    .be64(NFTA_ELEM_TIMEOUT, milliseconds(whole))
+                    .be64(NFTA_ELEM_EXPIRATION, milliseconds(left.min(whole)));
+            }
+            message.nested(NFTA_ELEM_EXPR, |message| append(message, element.quota));
         });
-    message
-}
-
-/// Returns the bytes of a key.
-pub fn quota_key(key: &str) -> Vec<u8> {
-    let mut bytes = key.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
+    })
 }
 
 /// Adds a quota's name and attributes to an element or to the rule that makes one.

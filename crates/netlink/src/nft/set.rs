@@ -3,25 +3,25 @@
 use super::{Table, Verdict, expression, message};
 use crate::message::{CREATE, Message};
 
-const NEWSET: u16 = 9;
-const NEWSETELEM: u16 = 12;
+pub(super) const NEWSET: u16 = 9;
+pub(super) const NEWSETELEM: u16 = 12;
 const DELSETELEM: u16 = 14;
-const NFTA_SET_TABLE: u16 = 1;
-const NFTA_SET_NAME: u16 = 2;
-const NFTA_SET_FLAGS: u16 = 3;
-const NFTA_SET_KEY_TYPE: u16 = 4;
-const NFTA_SET_KEY_LEN: u16 = 5;
+pub(super) const NFTA_SET_TABLE: u16 = 1;
+pub(super) const NFTA_SET_NAME: u16 = 2;
+pub(super) const NFTA_SET_FLAGS: u16 = 3;
+pub(super) const NFTA_SET_KEY_TYPE: u16 = 4;
+pub(super) const NFTA_SET_KEY_LEN: u16 = 5;
 const NFTA_SET_DATA_TYPE: u16 = 6;
 const NFTA_SET_DATA_LEN: u16 = 7;
-const NFTA_SET_DESC: u16 = 9;
-const NFTA_SET_ID: u16 = 10;
+pub(super) const NFTA_SET_DESC: u16 = 9;
+pub(super) const NFTA_SET_ID: u16 = 10;
 const NFTA_SET_DESC_CONCAT: u16 = 2;
 const NFTA_SET_FIELD_LEN: u16 = 1;
-const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_ELEM_LIST_TABLE: u16 = 1;
-const NFTA_ELEM_LIST_SET: u16 = 2;
-const NFTA_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_ELEM_KEY: u16 = 1;
+pub(super) const NFTA_LIST_ELEM: u16 = 1;
+pub(super) const NFTA_ELEM_LIST_TABLE: u16 = 1;
+pub(super) const NFTA_ELEM_LIST_SET: u16 = 2;
+pub(super) const NFTA_ELEM_LIST_ELEMENTS: u16 = 3;
+pub(super) const NFTA_ELEM_KEY: u16 = 1;
 const NFTA_ELEM_DATA: u16 = 2;
 const NFTA_ELEM_KEY_END: u16 = 10;
 const INTERVAL: u32 = 4;
@@ -195,6 +195,13 @@ pub fn flush_set(table: Table<'_>, set: &str) -> Message {
     message
 }
 
+/// Returns text as a key of 16 bytes, with NULs behind it: how names of links are compared, too.
+pub fn text_key(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
+}
+
 fn in_parts(
     kind: u16,
     flags: u16,
@@ -207,23 +214,35 @@ fn in_parts(
     let mut rest = elements;
     while !rest.is_empty() {
         let doing = format!("{verb} elements of \"{set}\"");
-        let mut message = message(kind, flags, doing, table.family);
-        message
-            .text(NFTA_ELEM_LIST_TABLE, table.name)
-            .text(NFTA_ELEM_LIST_SET, set)
-            .nested(NFTA_ELEM_LIST_ELEMENTS, |message| {
-                let start = message.len();
-                while let Some((element, others)) = rest.split_first() {
-                    append(message, element);
-                    rest = others;
-                    if message.len() - start > ELEMENTS {
-                        break;
-                    }
+        messages.push(of_elements(kind, flags, doing, table, set, |message| {
+            let start = message.len();
+            while let Some((element, others)) = rest.split_first() {
+                append(message, element);
+                rest = others;
+                if message.len() - start > ELEMENTS {
+                    break;
                 }
-            });
-        messages.push(message);
+            }
+        }));
     }
     messages
+}
+
+/// Returns a message about elements of a set, which `fill` adds.
+pub(super) fn of_elements(
+    kind: u16,
+    flags: u16,
+    doing: String,
+    table: Table<'_>,
+    set: &str,
+    fill: impl FnOnce(&mut Message),
+) -> Message {
+    let mut message = message(kind, flags, doing, table.family);
+    message
+        .text(NFTA_ELEM_LIST_TABLE, table.name)
+        .text(NFTA_ELEM_LIST_SET, set)
+        .nested(NFTA_ELEM_LIST_ELEMENTS, fill);
+    message
 }
 
 fn append(message: &mut Message, element: &Element) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use netlink::nft::{Family, ListedChain, Step};
+use netlink::nft::{Family, ListedChain, Step, text_key};
 
 use super::Ruleset;
 use crate::firewall::Protocol;
@@ -208,12 +208,12 @@ impl Walk<'_> {
             4 => Value::Not(vec![1_u32.to_ne_bytes().to_vec()]),
             6 => {
                 let bridges = packet.bridges.iter().map(String::as_str);
-                Value::Not(bridges.chain(["lo"]).map(link_name).collect())
+                Value::Not(bridges.chain(["lo"]).map(text_key).collect())
             }
             7 => packet
                 .output
                 .as_deref()
-                .map_or(Value::Unknown, |output| Value::Known(link_name(output))),
+                .map_or(Value::Unknown, |output| Value::Known(text_key(output))),
             15 => Value::Known(vec![if packet.ipv6 { 10 } else { 2 }]),
             16 => Value::Known(vec![packet.protocol as u8]),
             _ => Value::Unknown,
@@ -376,10 +376,4 @@ impl Registers {
         }
         Some(joined)
     }
-}
-
-fn link_name(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
 }

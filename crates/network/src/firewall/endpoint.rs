@@ -6,8 +6,8 @@ use netlink::Message;
 use netlink::nft::{self, Element, ElementData, Table};
 use netlink::route::{MacAddress, octets};
 
+use super::Firewall;
 use super::layout::{HARDWARE, PORTS, RESIDENTS4, RESIDENTS6, SENDERS4, SENDERS6};
-use super::{Firewall, link_name};
 
 /// Which addresses are an endpoint's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Firewall {
 
     fn facts(&self, endpoint: &EndpointFacts) -> Vec<(Table<'_>, &'static str, Element)> {
         let element = |link: &str, rest: Option<Vec<u8>>| Element {
-            key: std::iter::once(link_name(link)).chain(rest).collect(),
+            key: std::iter::once(nft::text_key(link)).chain(rest).collect(),
             last: None,
             data: ElementData::None,
         };

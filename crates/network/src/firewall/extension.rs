@@ -3,8 +3,8 @@
 use netlink::Message;
 use netlink::nft::{self, Element, ElementData, Table};
 
+use super::Firewall;
 use super::layout::{CABLES, EXTENSIONS};
-use super::{Firewall, link_name};
 
 /// What the packet filter knows of one more bridge of a network.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,12 +38,12 @@ impl Firewall {
             last: None,
             data: ElementData::None,
         };
-        let upper = link_name(&extension.upper);
+        let upper = nft::text_key(&extension.upper);
         [
             (
                 self.routed(),
                 EXTENSIONS,
-                element(vec![link_name(&extension.extension)]),
+                element(vec![nft::text_key(&extension.extension)]),
             ),
             (self.bridged(), CABLES, element(vec![upper.clone(), upper])),
         ]

@@ -5,10 +5,10 @@ use std::net::Ipv6Addr;
 use netlink::Message;
 use netlink::nft::{
     self, BaseChain, Chain, ChainType, Comparison, Conntrack, Expression, Field, Hook, Meta, Nat, Payload,
-    Policy, Register, Rule, Set, SetData, Table, Verdict, ct_state, fib_destination_type, key,
+    Policy, Register, Rule, Set, SetData, Table, Verdict, ct_state, fib_destination_type, key, text_key,
 };
 
-use super::{Firewall, State, link_name};
+use super::{Firewall, State};
 use crate::extension::PREFIX;
 
 /// Names of the sets of bridges.
@@ -113,7 +113,7 @@ impl Firewall {
             Expression::Payload(Payload::Network, 16, 1, AT),
             Expression::Compare(AT, Comparison::Equal, vec![127]),
             Expression::Meta(Meta::InputName, AT),
-            Expression::Compare(AT, Comparison::NotEqual, link_name("lo")),
+            Expression::Compare(AT, Comparison::NotEqual, text_key("lo")),
             Expression::Counter,
             drop_it(),
         ]);

@@ -116,10 +116,3 @@ impl Firewall {
         }
     }
 }
-
-/// Returns the name of a link as the packet filter compares it: 16 bytes, with NULs behind it.
-pub(crate) fn link_name(name: &str) -> Vec<u8> {
-    let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(16, 0);
-    bytes
-}

@@ -3,8 +3,8 @@
 use netlink::Message;
 use netlink::nft::{self, Element, ElementData};
 
+use super::Firewall;
 use super::layout::{BRIDGES, INTERNAL, NAT4, NAT6, TALKING};
-use super::{Firewall, link_name};
 
 /// What the packet filter knows of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Firewall {
     }
 
     fn memberships(&self, network: &NetworkFacts) -> Vec<(&'static str, Element)> {
-        let bridge = link_name(&network.bridge);
+        let bridge = nft::text_key(&network.bridge);
         let element = |key| Element {
             key,
             last: None,
