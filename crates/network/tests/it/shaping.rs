@@ -5,68 +5,15 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use netlink::Socket;
-use network::endpoint::{self, Attach, Settings};
 use network::shape::{self, Rates};
-use network::{address, bridge, counters};
-use sys::netlink::Family;
+use network::{counters, endpoint};
 
-use crate::world::Host;
+use crate::world::{CONTAINER, GATEWAY, Host, PORT, Plugged};
 
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
-const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
-const PORT: &str = "bv0123456789a";
 /// How long is measured, from the first byte on: what waits in a socket when a measurement begins later would count too.
 const WINDOW: Duration = Duration::from_millis(3200);
 
-struct World {
-    machine: Host,
-    container: Host,
-    socket: Socket,
-}
-
-impl World {
-    fn new() -> Self {
-        let (machine, container) = (Host::new(), Host::new());
-        let socket = machine.inside(|| {
-            let mut socket = Socket::open(Family::Route).unwrap();
-            let settings = bridge::Settings {
-                name: "br-a".to_owned(),
-                gateways: vec![(GATEWAY.into(), 24)],
-                mac: address::mac_address([1; 6]),
-                mtu: None,
-            };
-            bridge::create(&mut socket, &settings).unwrap();
-            socket
-        });
-        let mut world = Self {
-            machine,
-            container,
-            socket,
-        };
-        world.plug();
-        world
-    }
-
-    fn plug(&mut self) {
-        let settings = Settings {
-            attach: Attach::Bridge {
-                bridge: "br-a".to_owned(),
-                port: PORT.to_owned(),
-                talking: true,
-            },
-            interface: "eth0".to_owned(),
-            mac: None,
-            mtu: None,
-            addresses: vec![(CONTAINER.into(), 24)],
-            gateways: Vec::new(),
-            routes: Vec::new(),
-            sysctls: Default::default(),
-            rates: Default::default(),
-        };
-        endpoint::join(&mut self.socket, self.container.as_fd(), &settings).unwrap();
-    }
-
+impl Plugged {
     /// Returns the bits in a second that a connection to `address` gets through.
     fn speed(&self, from: &Host, to: &Host, address: Ipv4Addr) -> f64 {
         let listener = to.inside(|| TcpListener::bind((address, 0)).unwrap());
@@ -94,7 +41,7 @@ impl World {
     }
 
     fn links(&mut self) -> usize {
-        self.socket.links().unwrap().len()
+        self.route.links().unwrap().len()
     }
 }
 
@@ -104,14 +51,14 @@ fn is_about(speed: f64, megabits: f64) -> bool {
 
 #[test]
 fn rates_hold_both_ways_and_change_while_it_runs() {
-    let mut world = World::new();
+    let mut world = Plugged::new();
     let links = world.links();
     let rate = |megabits: u64| Some(megabits * 1_000_000 / 8);
     let both = Rates {
         received: rate(8),
         sent: rate(8),
     };
-    shape::limit(&mut world.socket, PORT, both).unwrap();
+    shape::limit(&mut world.route, PORT, both).unwrap();
     for speed in [world.received(), world.sent()] {
         assert!(is_about(speed, 8.0), "{speed} bits in a second");
     }
@@ -119,52 +66,52 @@ fn rates_hold_both_ways_and_change_while_it_runs() {
         received: rate(40),
         sent: None,
     };
-    shape::limit(&mut world.socket, PORT, other).unwrap();
+    shape::limit(&mut world.route, PORT, other).unwrap();
     let (received, sent) = (world.received(), world.sent());
     assert!(is_about(received, 40.0), "{received} bits in a second");
     assert!(sent > 100e6, "{sent} bits in a second");
-    shape::limit(&mut world.socket, PORT, both).unwrap();
-    shape::limit(&mut world.socket, PORT, Rates::default()).unwrap();
-    shape::limit(&mut world.socket, PORT, Rates::default()).unwrap();
+    shape::limit(&mut world.route, PORT, both).unwrap();
+    shape::limit(&mut world.route, PORT, Rates::default()).unwrap();
+    shape::limit(&mut world.route, PORT, Rates::default()).unwrap();
     assert!(world.received() > 100e6);
     assert_eq!(world.links(), links);
 }
 
 #[test]
 fn a_port_that_comes_again_is_shaped_again_and_released() {
-    let mut world = World::new();
+    let mut world = Plugged::new();
     let links = world.links();
     let rates = Rates {
         received: None,
         sent: Some(1_000_000),
     };
-    shape::limit(&mut world.socket, PORT, rates).unwrap();
-    endpoint::leave(&mut world.socket, PORT).unwrap();
+    shape::limit(&mut world.route, PORT, rates).unwrap();
+    endpoint::leave(&mut world.route, PORT).unwrap();
     world.plug();
-    shape::limit(&mut world.socket, PORT, rates).unwrap();
+    shape::limit(&mut world.route, PORT, rates).unwrap();
     let sent = world.sent();
     assert!(is_about(sent, 8.0), "{sent} bits in a second");
-    endpoint::leave(&mut world.socket, PORT).unwrap();
+    endpoint::leave(&mut world.route, PORT).unwrap();
     for _ in 0..2 {
-        shape::release(&mut world.socket, PORT).unwrap();
+        shape::release(&mut world.route, PORT).unwrap();
     }
     assert_eq!(world.links(), links - 1);
-    let absent = shape::limit(&mut world.socket, PORT, rates).unwrap_err();
+    let absent = shape::limit(&mut world.route, PORT, rates).unwrap_err();
     assert_eq!(absent.to_string(), format!("find port \"{PORT}\""));
     let nothing = Rates {
         sent: Some(0),
         ..rates
     };
-    assert!(shape::limit(&mut world.socket, PORT, nothing).is_err());
-    assert!(shape::limit(&mut world.socket, "a-name-too-long", rates).is_err());
+    assert!(shape::limit(&mut world.route, PORT, nothing).is_err());
+    assert!(shape::limit(&mut world.route, "a-name-too-long", rates).is_err());
 }
 
 #[test]
 fn both_ends_count_the_same() {
-    let mut world = World::new();
+    let mut world = Plugged::new();
     world.sent();
     let inside = counters::of_namespace(world.container.as_fd()).unwrap();
-    let at_port = counters::of_port(&mut world.socket, PORT).unwrap();
+    let at_port = counters::of_port(&mut world.route, PORT).unwrap();
     let [(name, inside)] = inside.as_slice() else {
         panic!("{inside:?}");
     };

@@ -3,8 +3,13 @@
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink::route::{Address, LinkChange, LinkKind, NewLink, Target, add_address, add_link, change_link};
+use netlink::route::{
+    Address, LinkChange, LinkKind, Neighbour, NewLink, Target, add_address, add_link, add_neighbour,
+    change_link,
+};
 use netlink::{Message, Socket};
+use network::endpoint::{self, Attach, Settings};
+use network::{address, bridge};
 use sys::clone::CloneFlags;
 use sys::netlink::Family;
 
@@ -82,5 +87,73 @@ pub(crate) fn wire(machine: (&Host, Option<Ipv4Addr>), outside: (&Host, Option<I
             })
         }));
         socket.request(&messages).unwrap();
+    }
+}
+
+/// The machine's address on the bridge of [`Plugged`].
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
+/// The container's.
+pub(crate) const CONTAINER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
+/// The port of the bridge that leads to the container.
+pub(crate) const PORT: &str = "bv0123456789a";
+
+/// A machine with a container on its bridge. They know each other's hardware addresses for good: nothing passes between
+/// them but what a test sends.
+pub(crate) struct Plugged {
+    pub machine: Host,
+    pub container: Host,
+    pub route: Socket,
+}
+
+impl Plugged {
+    pub(crate) fn new() -> Self {
+        let (machine, container) = (Host::new(), Host::new());
+        let settings = bridge::Settings {
+            name: "br-a".to_owned(),
+            gateways: vec![(GATEWAY.into(), 24)],
+            mac: address::mac_address([1; 6]),
+            mtu: None,
+        };
+        let mut route = machine.route();
+        machine.inside(|| bridge::create(&mut route, &settings)).unwrap();
+        let mut plugged = Self {
+            machine,
+            container,
+            route,
+        };
+        plugged.plug();
+        plugged
+    }
+
+    /// Gives the container its end of a cable, also once more after that has left.
+    pub(crate) fn plug(&mut self) {
+        let settings = Settings {
+            attach: Attach::Bridge {
+                bridge: "br-a".to_owned(),
+                port: PORT.to_owned(),
+                talking: true,
+            },
+            interface: "eth0".to_owned(),
+            mac: Some(address::mac_address([2; 6]).0),
+            mtu: None,
+            addresses: vec![(CONTAINER.into(), 24)],
+            gateways: Vec::new(),
+            routes: Vec::new(),
+            sysctls: [("net.ipv6.conf.IFNAME.disable_ipv6".to_owned(), "1".to_owned())].into(),
+            rates: Default::default(),
+        };
+        endpoint::join(&mut self.route, self.container.as_fd(), &settings).unwrap();
+        for (host, link, (neighbour, seed)) in [
+            (&self.machine, "br-a", (CONTAINER, 2)),
+            (&self.container, "eth0", (GATEWAY, 1)),
+        ] {
+            let mut socket = host.route();
+            let neighbour = Neighbour {
+                link: socket.link(Target::Name(link)).unwrap().index,
+                address: neighbour.into(),
+                mac: address::mac_address([seed; 6]),
+            };
+            socket.request(&[add_neighbour(&neighbour)]).unwrap();
+        }
     }
 }
