@@ -1,9 +1,9 @@
 //! Pull and unpack of a five-layer Debian image from docker's registry on loopback.
 //!
 //! The image is made once by `benches/image/layers.sh DIR` and `layouts.py DIR`; `BERTH_BENCH_IMAGE` names the directory,
-//! `/tmp/bench-image` by default. Before each pull the engine has nothing of the image and all that was written is
-//! synced; the registry's blobs are in the page cache. The floor has no registry: it inflates and untars the same blobs,
-//! two at a time.
+//! `/tmp/bench-image` by default. Before each pull the engine has nothing of the image, all that was written is synced and
+//! the disks have been left alone for a second; the registry's blobs are in the page cache. The floor has no registry: it
+//! inflates and untars the same blobs, two at a time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,16 +32,22 @@ pub fn measure(effort: Effort) -> Result<Table> {
         address: server.address().to_owned(),
         image,
     };
-    let mut times: [Vec<Duration>; 7] = Default::default();
+    let mut times: [Vec<Duration>; ROWS] = Default::default();
     let before = peak_memory(subjects.berth.pid()?)?;
-    for _ in 0..effort.of(1, 5) {
-        times[0].push(subjects.berth("gzip")?);
-        times[1].extend(subjects.docker("gzip")?);
-        times[2].extend(subjects.podman("gzip")?);
-        times[3].push(subjects.floor("gzip")?);
-        times[4].push(subjects.berth("zstd")?);
-        times[5].extend(subjects.podman("zstd")?);
-        times[6].push(subjects.berth_changed()?);
+    for turn in 0..effort.of(1, 5) {
+        // What one has written may still cost the next one something: none is always behind the same.
+        for at in (0..ROWS).map(|at| (at + turn) % ROWS) {
+            let took = match at {
+                0 => Some(subjects.berth("gzip")?),
+                1 => subjects.docker("gzip")?,
+                2 => subjects.podman("gzip")?,
+                3 => Some(subjects.floor("gzip")?),
+                4 => Some(subjects.berth("zstd")?),
+                5 => subjects.podman("zstd")?,
+                _ => Some(subjects.berth_changed()?),
+            };
+            times[at].extend(took);
+        }
     }
     let after = peak_memory(subjects.berth.pid()?)?;
     let mut table = Table::new(
@@ -72,6 +78,9 @@ pub fn measure(effort: Effort) -> Result<Table> {
     subjects.berth.finish()?;
     Ok(table)
 }
+
+/// What is measured in each turn.
+const ROWS: usize = 7;
 
 /// Returns where the image is.
 pub(super) fn image_directory() -> Result<PathBuf> {
@@ -174,12 +183,42 @@ impl Subjects {
     }
 }
 
-/// Syncs everything, then runs a command to its end.
+/// Runs a command to its end, once everything is on the disks and they rest.
 pub(super) fn timed(command: &mut Command) -> Result<Duration> {
     command::run_within(&mut Command::new("sync"), b"", PATIENCE)?.expect(0)?;
+    rest()?;
     let start = Instant::now();
     command::run_within(command, b"", PATIENCE)?.expect(0)?;
     Ok(start.elapsed())
+}
+
+/// Waits until no disk was written to for a second: removed files are discarded and logs written back after a sync.
+fn rest() -> Result<()> {
+    let begin = Instant::now();
+    let mut before = written()?;
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = written()?;
+        if now == before || begin.elapsed() > PATIENCE {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+/// Returns how many writes and discards all disks have ended and have begun (Documentation/admin-guide/iostats.rst).
+fn written() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/diskstats").context("read /proc/diskstats")?;
+    let counts = text.lines().flat_map(|line| {
+        let fields: Vec<u64> = line
+            .split_whitespace()
+            .skip(3)
+            .map_while(|field| field.parse().ok())
+            .collect();
+        // Ended writes, those in flight, ended discards.
+        [4, 8, 11].map(|at| fields.get(at).copied().unwrap_or_default())
+    });
+    Ok(counts.sum())
 }
 
 /// How long a whole image may take on its way.
