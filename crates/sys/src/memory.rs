@@ -9,3 +9,17 @@ pub fn release_free_memory() {
         unsafe { libc::malloc_trim(0) };
     }
 }
+
+/// As [`release_free_memory`], if more than `kept` bytes are free: less is not worth the faults of those who need it next.
+pub fn release_free_memory_beyond(kept: usize) {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallinfo2 takes nothing, and locks the allocator itself.
+        let info = unsafe { libc::mallinfo2() };
+        if info.fordblks > kept {
+            release_free_memory();
+        }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = kept;
+}

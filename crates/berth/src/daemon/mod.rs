@@ -10,6 +10,7 @@ mod notify;
 mod options;
 mod pid_file;
 mod reload;
+mod settle;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -150,8 +151,10 @@ async fn serve(
     }
 
     let mut idle = std::pin::pin!(idle::wait(options, &engine, &server));
+    let mut settling = std::pin::pin!(settle::settle(&server));
     loop {
         tokio::select! {
+            never = settling.as_mut() => match never {},
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reload::reload(options, reload),

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use base::error::{Kind, Kinded, chain};
 use base::file::{Durability, write_atomic};
+use cgroup::Cgroup;
 use shim_api::client::{RequestError, ShimConnection, Started};
 use shim_api::message::Failure;
 use shim_api::task::Task;
+use tokio::task::JoinHandle;
 
 use super::actor::{Actor, Command, ask};
 use super::host_files::Age;
+use super::record::Container;
 use super::state::{Happening, next};
 use super::view::{Changed, LookupError, Status};
 use super::{finish, host_files, namespaces, task};
@@ -96,7 +99,13 @@ pub async fn start(engine: &Arc<Engine>, name: &str) -> Result<Changed, StartErr
 /// crash do as well; it is safe for steps that never happened.
 pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
     let before = actor.container.view();
-    match steps(actor).await {
+    let mut groups = None;
+    let started = steps(actor, &mut groups).await;
+    if let Some(groups) = groups {
+        // Who removes them must not meet somebody who still makes them.
+        groups.await.ok();
+    }
+    match started {
         Ok(started) => {
             // docker's reply has no place for them; what is known before is told at the creation.
             for warning in &started.warnings {
@@ -112,7 +121,7 @@ pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
     }
 }
 
-async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
+async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result<Started, StartError> {
     let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
 
     // 1. The intent, with the addresses and ports that will be its: from here on a daemon that finds this record looks for
@@ -120,6 +129,7 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     crate::network::allocate(&engine, &container)?;
     intend(actor)?;
     failpoint::reached("start.intent");
+    *groups = Some(make_groups(&engine, &container));
 
     // 2. hostname, hosts, resolv.conf; kept over restarts, removed with the container.
     write_files(&engine, &container)?;
@@ -160,6 +170,15 @@ async fn steps(actor: &mut Actor) -> Result<Started, StartError> {
     // 7. Streams that came during the last step.
     attach_late(&container, shim).await;
     Ok(started)
+}
+
+/// Makes the container's cgroups beside the other steps: on v1 that is a directory in each of ten hierarchies, and most of
+/// what its shim would have to do before there can be a first process. The shim takes over what is there. What fails here
+/// fails there as well, where it is told.
+fn make_groups(engine: &Arc<Engine>, container: &Container) -> JoinHandle<()> {
+    let path = engine.cgroup_path(&container.record().host.cgroup_parent, container.id.as_str());
+    let layout = engine.host.cgroups.clone();
+    tokio::task::spawn_blocking(move || drop(Cgroup::create(&layout, &path)))
 }
 
 /// Leaves nothing of a start that failed at any step.
@@ -219,7 +238,7 @@ fn intend(actor: &Actor) -> Result<(), StartError> {
 }
 
 /// Writes the container's files that say what it is called and where it is.
-pub(crate) fn write_files(engine: &Engine, container: &super::record::Container) -> Result<(), StartError> {
+pub(crate) fn write_files(engine: &Engine, container: &Container) -> Result<(), StartError> {
     let record = container.record();
     let hostname = namespaces::hostname(engine, container.id.as_str(), &record.config, &record.host);
     let own = engine.layout.run(&container.id);
@@ -247,15 +266,12 @@ pub(crate) fn write_document(task: &Task) -> Result<(), StartError> {
 }
 
 /// Writes the document of a container that runs again, for its next restart by policy.
-pub(crate) fn rewrite_document(
-    engine: &Engine,
-    container: &super::record::Container,
-) -> Result<(), StartError> {
+pub(crate) fn rewrite_document(engine: &Engine, container: &Container) -> Result<(), StartError> {
     write_document(&task::build(engine, container)?)
 }
 
 /// Namespaces are kept in memory: a reboot takes them, and a container that relied on them begins anew.
-fn warn_of_lost(task: &Task, container: &super::record::Container) {
+fn warn_of_lost(task: &Task, container: &Container) {
     if let Some(keep) = &task.keep
         && !container.view().started_at.is_never()
         && !keep.directory.exists()
@@ -265,7 +281,7 @@ fn warn_of_lost(task: &Task, container: &super::record::Container) {
 }
 
 /// From now on clients attach through the shim; those that queued up meanwhile are handed over.
-async fn attach_late(container: &super::record::Container, shim: ShimConnection) {
+async fn attach_late(container: &Container, shim: ShimConnection) {
     loop {
         let late = {
             let mut streams = container.streams();
