@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base::error::{Kind, Kinded};
 use base::file::Durability;
@@ -405,12 +406,17 @@ impl Engine {
 
     /// Does blocking work after the reply; the next daemon does it if this one dies before.
     pub(crate) fn defer(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
+        /// In which a reply goes out, and its receiver uses the processor.
+        const MOMENT: Duration = Duration::from_millis(1);
         self.deferred.send_modify(|count| *count += 1);
         let engine = Arc::clone(self);
-        drop(tokio::task::spawn_blocking(move || {
-            work();
-            engine.deferred.send_modify(|count| *count -= 1);
-            engine.touch();
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(MOMENT).await;
+            drop(tokio::task::spawn_blocking(move || {
+                work();
+                engine.deferred.send_modify(|count| *count -= 1);
+                engine.touch();
+            }));
         }));
     }
 

@@ -26,6 +26,9 @@ use crate::{sandbox, shim};
 /// How long a start may be under way, and have the CPUs to itself, before the next shim is forked ahead all the same.
 const LONGEST_START: Duration = Duration::from_millis(30);
 
+/// How long after a start the next shim is forked: a short container, and those who wait for its end, have the CPUs first.
+const HEAD_START: Duration = Duration::from_millis(2);
+
 /// How long nobody must have asked for a shim before it makes its sandbox: that takes a processor 2 ms, which the end of a
 /// short container, or the next start of many, needs more.
 const QUIET: Duration = Duration::from_millis(10);
@@ -114,15 +117,20 @@ impl Zygote {
     }
 
     /// Waits for the daemon; returns `false` when it is time to fork the spare shim that is missing.
-    fn wait(&self) -> Result<bool, FrameError> {
-        let starting = self.starting.as_ref().filter(|_| self.spare.is_none());
-        let sockets: Vec<&OwnedFd> = std::iter::once(&self.socket).chain(starting).collect();
-        let found = wait(&sockets, self.spare.is_none().then_some(LONGEST_START));
-        match found {
-            Ok(found) => Ok(found.contains(&0)),
-            Err(Errno::INTR) => Ok(true),
-            Err(errno) => Err(FrameError::Socket { source: errno.into() }),
+    fn wait(&mut self) -> Result<bool, FrameError> {
+        if self.spare.is_some() {
+            return is_asked(wait(&[&self.socket], None));
         }
+        if let Some(starting) = &self.starting {
+            let found = wait(&[&self.socket, starting], Some(LONGEST_START));
+            let has_started = matches!(&found, Ok(found) if *found == [1]);
+            if !has_started {
+                return is_asked(found);
+            }
+            self.starting = None;
+            return is_asked(wait(&[&self.socket], Some(HEAD_START)));
+        }
+        is_asked(wait(&[&self.socket], Some(LONGEST_START)))
     }
 
     /// Forks the shim of the next request; returns what the child is. A failure leaves none.
@@ -180,6 +188,15 @@ fn wait_for_task(channel: OwnedFd, layout: Option<Layout>, is_first: bool) -> Ex
         // The zygote has ended.
         (Ok(None), _) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Returns whether the first socket is among those that were found.
+fn is_asked(found: rustix::io::Result<Vec<usize>>) -> Result<bool, FrameError> {
+    match found {
+        Ok(found) => Ok(found.contains(&0)),
+        Err(Errno::INTR) => Ok(true),
+        Err(errno) => Err(FrameError::Socket { source: errno.into() }),
     }
 }
 
