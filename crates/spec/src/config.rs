@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::ports::{PortNames, PortRequest, Protocol};
+
 /// What runs in the container, independent of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -46,7 +48,7 @@ pub struct Config {
     /// Labels.
     pub labels: BTreeMap<String, String>,
     /// Ports as `80/tcp`; kept for inspect.
-    pub exposed_ports: BTreeSet<String>,
+    pub exposed_ports: PortNames,
     /// The signal that stops it, by name or number; empty: the image's, or SIGTERM.
     pub stop_signal: String,
     /// Seconds between the stop signal and SIGKILL; `None`: 10; -1: for ever.
@@ -377,54 +379,4 @@ pub struct EndpointRequest {
     pub driver_opts: BTreeMap<String, String>,
     /// Of several networks the one with the highest gives the default gateway.
     pub gw_priority: i64,
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    #[default]
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl Protocol {
-    /// Returns docker's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        }
-    }
-}
-
-impl std::str::FromStr for Protocol {
-    type Err = ();
-
-    /// Reads docker's word in any case.
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Tcp, Self::Udp, Self::Sctp]
-            .into_iter()
-            .find(|protocol| protocol.as_str().eq_ignore_ascii_case(text))
-            .ok_or(())
-    }
-}
-
-/// A port of the container that is to be reached by a port of the host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PortRequest {
-    /// The container's port.
-    pub port: u16,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The host's address; `None`: the daemon's default, which is all of them.
-    pub host_ip: Option<IpAddr>,
-    /// The first and the last port of the host, of which one that is free is taken; `None`: any.
-    pub host_ports: Option<(u16, u16)>,
 }

@@ -14,6 +14,7 @@ mod ids;
 pub mod merge;
 pub mod mounts;
 pub mod paths;
+pub mod ports;
 pub mod resources;
 pub mod security;
 pub mod sysctls;

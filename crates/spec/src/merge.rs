@@ -12,7 +12,7 @@ pub fn merge(config: &mut Config, image: &RunConfig) {
     if config.user.is_empty() {
         config.user.clone_from(&image.user);
     }
-    config.exposed_ports.extend(image.exposed_ports.keys().cloned());
+    config.exposed_ports.extend(image.exposed_ports.keys());
     for variable in image.env.iter().flatten() {
         let name = name_of(variable);
         if !config.env.iter().any(|own| name_of(own) == name) {

@@ -177,7 +177,7 @@ fn run_config(config: &Config, below: RunConfig) -> RunConfig {
     };
     RunConfig {
         user: config.user.clone(),
-        exposed_ports: set(&config.exposed_ports),
+        exposed_ports: config.exposed_ports.iter().map(|name| (name, Empty {})).collect(),
         env: Some(config.env.clone()).filter(|env| !env.is_empty()),
         entrypoint: config.entrypoint.clone(),
         cmd: config.cmd.clone(),

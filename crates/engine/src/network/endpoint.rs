@@ -90,6 +90,12 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// Returns the first and the last port of the host.
+    pub fn host_ports(&self) -> Option<(u16, u16)> {
+        let behind = self.count.checked_sub(1)?;
+        Some((self.host_port, self.host_port.saturating_add(behind)))
+    }
+
     /// Returns each port: the container's, and the host's.
     pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
         let (port, host) = (self.port, self.host_port);

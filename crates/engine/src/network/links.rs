@@ -40,11 +40,8 @@ impl Link {
             .view
             .config
             .exposed_ports
-            .iter()
-            .filter_map(|port| {
-                let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-                Some((number.parse().ok()?, protocol))
-            })
+            .ports()
+            .map(|(port, protocol)| (port, protocol.as_str()))
             .collect();
         ports.sort_unstable();
         let address = self.address;

@@ -45,28 +45,87 @@ impl Ports {
     ) -> Result<Vec<Publication>, Taken> {
         let mut publications: Vec<Publication> = Vec::with_capacity(requests.len());
         for (request, addresses) in requests {
-            match self.take_one(container, request, addresses, &any) {
-                Ok(host_port) => publications.extend(addresses.iter().map(|&host_ip| Publication {
-                    port: request.port,
-                    count: 1,
-                    protocol: request.protocol,
-                    host_ip,
-                    host_port,
-                })),
-                Err(taken) => {
-                    self.release_all(container, &publications);
-                    return Err(taken);
+            let taken = match request.host_ports {
+                Some((first, _)) if request.count > 1 => {
+                    self.take_run(container, request, addresses, first, &mut publications)
                 }
+                _ => request
+                    .each()
+                    .try_for_each(|one| self.take_one(container, &one, addresses, &any, &mut publications)),
+            };
+            if let Err(taken) = taken {
+                self.release_all(container, &publications);
+                return Err(taken);
             }
         }
         Ok(merge(publications))
     }
 
+    /// Takes neighbouring ports of which each one is wanted.
+    fn take_run(
+        &mut self,
+        container: &str,
+        request: &PortRequest,
+        addresses: &[IpAddr],
+        first: u16,
+        publications: &mut Vec<Publication>,
+    ) -> Result<(), Taken> {
+        let last = first.saturating_add(request.count - 1);
+        let in_the_way = addresses
+            .iter()
+            .filter_map(|&own| self.first_taken(request.protocol, own, first, last))
+            .min();
+        if let Some((port, holder)) = in_the_way {
+            return Err(Taken {
+                at: (
+                    addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+                    port,
+                ),
+                holder: Some(holder),
+            });
+        }
+        for &host_ip in addresses {
+            self.put(container, request.protocol, host_ip, (first, last));
+            publications.push(Publication {
+                port: request.port,
+                count: request.count,
+                protocol: request.protocol,
+                host_ip,
+                host_port: first,
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns the lowest of some ports that is taken where `own` would need it, and who has it.
+    fn first_taken(&self, protocol: Protocol, own: IpAddr, first: u16, last: u16) -> Option<(u16, String)> {
+        let theirs = self.addresses(protocol).filter(|theirs| overlap(own, *theirs));
+        let found = theirs.filter_map(|address| self.first_run(protocol, address, (first, last)));
+        let (begin, run) = found.min_by_key(|(begin, _)| *begin)?;
+        Some((begin.max(first), run.container.clone()))
+    }
+
     /// Takes what a record says that a container has.
     pub(crate) fn adopt(&mut self, container: &str, publications: &[Publication]) {
         for publication in publications {
-            for (_, port) in publication.pairs() {
-                self.put(container, publication.protocol, publication.host_ip, port);
+            let Some((first, last)) = publication.host_ports() else {
+                continue;
+            };
+            let (protocol, address) = (publication.protocol, publication.host_ip);
+            // One that is taken stays as it is.
+            let mut free = first;
+            while let Some((begin, run)) = self.first_run(protocol, address, (free, last)) {
+                let until = run.last;
+                if begin > free {
+                    self.put(container, protocol, address, (free, begin - 1));
+                }
+                match until.checked_add(1).filter(|next| *next <= last) {
+                    Some(next) => free = next,
+                    None => break,
+                }
+            }
+            if self.first_run(protocol, address, (free, last)).is_none() {
+                self.put(container, protocol, address, (free, last));
             }
         }
     }
@@ -74,8 +133,8 @@ impl Ports {
     /// Gives a container's ports back.
     pub(crate) fn release_all(&mut self, container: &str, publications: &[Publication]) {
         for publication in publications {
-            for (_, port) in publication.pairs() {
-                self.give_back(container, publication.protocol, publication.host_ip, port);
+            if let Some(ports) = publication.host_ports() {
+                self.give_back(container, publication.protocol, publication.host_ip, ports);
             }
         }
     }
@@ -86,7 +145,8 @@ impl Ports {
         request: &PortRequest,
         addresses: &[IpAddr],
         any: &impl Fn() -> (u16, u16),
-    ) -> Result<u16, Taken> {
+        publications: &mut Vec<Publication>,
+    ) -> Result<(), Taken> {
         let (first, last) = request.host_ports.unwrap_or_else(any);
         let start = match request.host_ports {
             Some(_) => first,
@@ -97,13 +157,20 @@ impl Ports {
             match self.holder(request.protocol, port, addresses) {
                 Some(other) => holder = Some(other),
                 None => {
-                    for &address in addresses {
-                        self.put(container, request.protocol, address, port);
+                    for &host_ip in addresses {
+                        self.put(container, request.protocol, host_ip, (port, port));
+                        publications.push(Publication {
+                            port: request.port,
+                            count: 1,
+                            protocol: request.protocol,
+                            host_ip,
+                            host_port: port,
+                        });
                     }
                     if request.host_ports.is_none() {
                         self.next = port.checked_add(1).unwrap_or(first);
                     }
-                    return Ok(port);
+                    return Ok(());
                 }
             }
         }
@@ -146,56 +213,69 @@ impl Ports {
         ((its, at) == (protocol, address) && run.last >= port).then_some((first, run))
     }
 
-    /// Adds a port that nobody has; one that is taken stays as it is.
-    fn put(&mut self, container: &str, protocol: Protocol, address: IpAddr, port: u16) {
-        if self.run_of(protocol, address, port).is_some() {
-            return;
-        }
-        let mut last = port;
-        // The run behind it, and the one before it.
-        if let Some(next) = port.checked_add(1)
+    /// Returns the lowest run that has one of some ports, and its first port.
+    fn first_run(
+        &self,
+        protocol: Protocol,
+        address: IpAddr,
+        (first, last): (u16, u16),
+    ) -> Option<(u16, &Run)> {
+        self.run_of(protocol, address, first).or_else(|| {
+            let behind = (protocol, address, first)..=(protocol, address, last);
+            let (&(_, _, begin), run) = self.taken.range(behind).next()?;
+            Some((begin, run))
+        })
+    }
+
+    /// Adds ports that nobody has.
+    fn put(&mut self, container: &str, protocol: Protocol, address: IpAddr, (first, mut last): (u16, u16)) {
+        // The run behind them, and the one before them.
+        if let Some(next) = last.checked_add(1)
             && let Some(run) = self.taken.get(&(protocol, address, next))
             && run.container == container
         {
             last = run.last;
             self.taken.remove(&(protocol, address, next));
         }
-        let before = port
+        let before = first
             .checked_sub(1)
             .and_then(|before| self.run_of(protocol, address, before))
             .filter(|(_, run)| run.container == container)
-            .map(|(first, _)| first);
-        if let Some(first) = before
-            && let Some(run) = self.taken.get_mut(&(protocol, address, first))
+            .map(|(begin, _)| begin);
+        if let Some(begin) = before
+            && let Some(run) = self.taken.get_mut(&(protocol, address, begin))
         {
             run.last = last;
             return;
         }
         let container = container.to_owned();
         self.taken
-            .insert((protocol, address, port), Run { last, container });
+            .insert((protocol, address, first), Run { last, container });
     }
 
-    /// Takes a port out of a container's run; one that it does not have stays as it is.
-    fn give_back(&mut self, container: &str, protocol: Protocol, address: IpAddr, port: u16) {
-        let Some((first, run)) = self.run_of(protocol, address, port) else {
-            return;
-        };
-        if run.container != container {
-            return;
-        }
-        let Some(run) = self.taken.remove(&(protocol, address, first)) else {
-            return;
-        };
-        if first < port {
-            let before = Run {
-                last: port - 1,
-                container: run.container.clone(),
-            };
-            self.taken.insert((protocol, address, first), before);
-        }
-        if port < run.last {
-            self.taken.insert((protocol, address, port + 1), run);
+    /// Takes ports out of a container's runs; those that it does not have stay as they are.
+    fn give_back(&mut self, container: &str, protocol: Protocol, address: IpAddr, (first, last): (u16, u16)) {
+        let mut from = first;
+        while let Some((begin, run)) = self.first_run(protocol, address, (from, last)) {
+            let until = run.last;
+            if run.container == container {
+                self.taken.remove(&(protocol, address, begin));
+                let mut keep = |from: u16, last: u16| {
+                    let container = container.to_owned();
+                    self.taken
+                        .insert((protocol, address, from), Run { last, container });
+                };
+                if begin < first {
+                    keep(begin, first - 1);
+                }
+                if until > last {
+                    keep(last + 1, until);
+                }
+            }
+            match until.checked_add(1).filter(|next| *next <= last) {
+                Some(next) => from = next,
+                None => return,
+            }
         }
     }
 }
@@ -310,15 +390,45 @@ mod tests {
             (seed >> 8) % bound
         };
         for _ in 0..5000 {
-            let number = u16::try_from(65_535 - random(24)).unwrap();
+            let first = u16::try_from(65_535 - random(24)).unwrap();
+            let count = u16::try_from(1 + random(3)).unwrap().min(65_535 - first + 1);
             let container = if random(2) == 0 { "a" } else { "b" };
-            if random(2) == 0 {
-                ports.put(container, Protocol::Tcp, ALL, number);
-                plain.entry(number).or_insert(container);
-            } else {
-                ports.give_back(container, Protocol::Tcp, ALL, number);
-                if plain.get(&number) == Some(&container) {
-                    plain.remove(&number);
+            let publication = Publication {
+                port: 1,
+                count,
+                protocol: Protocol::Tcp,
+                host_ip: ALL,
+                host_port: first,
+            };
+            let numbers = first..=first + (count - 1);
+            match random(3) {
+                0 => {
+                    ports.adopt(container, &[publication]);
+                    for number in numbers {
+                        plain.entry(number).or_insert(container);
+                    }
+                }
+                1 => {
+                    ports.release_all(container, &[publication]);
+                    for number in numbers {
+                        if plain.get(&number) == Some(&container) {
+                            plain.remove(&number);
+                        }
+                    }
+                }
+                _ => {
+                    let request = PortRequest {
+                        port: 1,
+                        count,
+                        host_ports: Some((first, first)),
+                        ..PortRequest::default()
+                    };
+                    let taken = ports.take(container, &[(request, vec![ALL])], || ANY);
+                    let in_the_way = numbers.clone().find(|number| plain.contains_key(number));
+                    assert_eq!(taken.err().map(|taken| taken.at.1), in_the_way);
+                    if in_the_way.is_none() {
+                        plain.extend(numbers.map(|number| (number, container)));
+                    }
                 }
             }
             for number in 65_511..=65_535 {

@@ -30,18 +30,14 @@ pub(crate) fn publish(
     let record = container.record();
     let mut requests: Vec<PortRequest> = record.host.ports.clone();
     if record.host.publish_all_ports {
-        for exposed in &record.config.exposed_ports {
-            let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
-            if let (Ok(port), Ok(protocol)) = (port.parse(), protocol.parse())
-                && !requests
-                    .iter()
-                    .any(|known| (known.port, known.protocol) == (port, protocol))
-            {
-                requests.push(PortRequest {
+        for (port, protocol) in record.config.exposed_ports.ports() {
+            if !record.host.ports.iter().any(|known| known.has(port, protocol)) {
+                let request = PortRequest {
                     port,
                     protocol,
                     ..PortRequest::default()
-                });
+                };
+                request.add_to(&mut requests);
             }
         }
     }

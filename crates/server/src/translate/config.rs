@@ -108,7 +108,7 @@ pub(crate) fn to_api(config: &Config) -> ContainerConfig {
         exposed_ports: config
             .exposed_ports
             .iter()
-            .map(|port| (port.clone(), serde_json::Map::new()))
+            .map(|port| (port, serde_json::Map::new()))
             .collect(),
         tty: config.tty,
         open_stdin: config.open_stdin,

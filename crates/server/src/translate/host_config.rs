@@ -173,12 +173,14 @@ fn ports(api: &api::HostConfig) -> Result<Vec<PortRequest>, ApiError> {
         let any = [api_types::network::PortBinding::default()];
         let bindings = bindings.as_deref().filter(|list| !list.is_empty());
         for binding in bindings.unwrap_or(&any) {
-            requests.push(PortRequest {
+            let request = PortRequest {
                 port,
+                count: 1,
                 protocol,
                 host_ip: host_ip(&binding.host_ip)?,
                 host_ports: host_ports(&binding.host_port)?,
-            });
+            };
+            request.add_to(&mut requests);
         }
     }
     Ok(requests)
@@ -371,7 +373,7 @@ fn limits_from(devices: &Option<Vec<api::ThrottleDevice>>) -> Vec<DeviceLimit> {
 /// Translates ports back.
 fn port_bindings(ports: &[PortRequest]) -> BTreeMap<String, Option<Vec<PortBinding>>> {
     let mut bindings: BTreeMap<String, Option<Vec<PortBinding>>> = BTreeMap::new();
-    for request in ports {
+    for request in ports.iter().flat_map(|request| request.each()) {
         let key = format!("{}/{}", request.port, request.protocol.as_str());
         bindings
             .entry(key)

@@ -292,8 +292,8 @@ fn ports(engine: &Engine, view: &View) -> BTreeMap<String, Option<Vec<PortBindin
     if !has_ports(engine, view) {
         return BTreeMap::new();
     }
-    let exposed = view.config.exposed_ports.iter().cloned();
-    let asked = view.host.ports.iter();
+    let exposed = view.config.exposed_ports.iter();
+    let asked = view.host.ports.iter().flat_map(|request| request.each());
     let asked = asked.map(|request| format!("{}/{}", request.port, request.protocol.as_str()));
     let mut ports: BTreeMap<String, Option<Vec<PortBinding>>> =
         exposed.chain(asked).map(|port| (port, None)).collect();
