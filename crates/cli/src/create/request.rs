@@ -37,18 +37,10 @@ impl Request {
             .collect::<Result<_, _>>()?;
         let published = ports::parse_publish(&arguments.list("publish")).map_err(ours)?;
         let networks = network::networks(arguments)?;
-        let mut config = config(arguments, image, command, &volumes)?;
-        let exposed = published.ports.into_iter();
-        config
-            .exposed_ports
-            .extend(exposed.map(|port| (port, serde_json::Map::new())));
+        let config = config(arguments, image, command, &volumes, &published)?;
         let host_config = HostConfig {
             network_mode: networks.mode,
-            port_bindings: published
-                .bindings
-                .into_iter()
-                .map(|(port, bindings)| (port, Some(bindings)))
-                .collect(),
+            port_bindings: published,
             ..host_config(arguments, &volumes)?
         };
         Ok(Self {
@@ -114,6 +106,7 @@ fn config(
     image: String,
     command: &[String],
     volumes: &[Volume],
+    published: &ports::Published,
 ) -> Result<ContainerConfig, Failure> {
     let interactive = arguments.switch("interactive");
     let attach: Vec<String> = arguments
@@ -143,6 +136,7 @@ fn config(
         attach_stderr: attached("stderr", true),
         exposed_ports: exposed
             .into_iter()
+            .chain(published.keys().cloned())
             .map(|port| (port, serde_json::Map::new()))
             .collect(),
         tty: arguments.switch("tty"),
