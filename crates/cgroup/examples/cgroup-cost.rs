@@ -61,16 +61,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     {
         println!("{name:<20} {:>8} us", (sum / ROUNDS).as_micros());
     }
-    let mut spare = Cgroup::create(&layout, &format!("{parent}/spare"))?;
-    let clock = Instant::now();
-    for round in 0..ROUNDS {
-        spare = spare.rename(&format!("{parent}/renamed-{round}"))?;
-    }
-    println!(
-        "{:<20} {:>8} us",
-        "rename",
-        (clock.elapsed() / ROUNDS).as_micros()
-    );
     Cgroup::remove_path(&layout, &parent, Duration::from_secs(5))?;
     Ok(())
 }

@@ -181,18 +181,6 @@ impl Cgroup {
         })
     }
 
-    /// Takes the new name over after the directories of v1 were renamed; the v2 directory is made anew.
-    pub(crate) fn renamed(mut self, path: &str) -> Result<Self, CgroupError> {
-        path.clone_into(&mut self.path);
-        let layout = self.layout.clone();
-        for (at, hierarchy) in layout.hierarchies().iter().enumerate() {
-            if hierarchy.version() == Version::V2 && self.directories[at].is_some() {
-                self.directories[at] = Some(self.create_in(hierarchy, &mut Vec::new())?);
-            }
-        }
-        Ok(self)
-    }
-
     fn create_in<'a>(
         &self,
         hierarchy: &'a Hierarchy,

@@ -32,7 +32,6 @@ mod oom;
 mod pressure;
 mod processes;
 mod remove;
-mod rename;
 mod stats;
 
 pub use crate::entry::Entry;

@@ -253,33 +253,6 @@ fn processes_that_are_in_v1_groups_only_are_killed() {
 }
 
 #[test]
-fn a_group_made_ahead_becomes_a_containers() {
-    let parent = Parent::new("rename");
-    let spare = parent.create("spare");
-    spare
-        .apply(&Limits {
-            pids: Some(7),
-            ..Limits::default()
-        })
-        .unwrap();
-    let old = spare.path().to_owned();
-    let group = spare.rename(&format!("{}/c", parent.path)).unwrap();
-    assert!(Cgroup::open(&parent.layout, &old).is_err());
-    if let Some((Version::V1, _)) = group.directory(Controller::Pids) {
-        assert_eq!(group.stats().unwrap().pids.limit, Some(7));
-    }
-    let process = Process::new("exec sleep 1000");
-    group.add(process.pid()).unwrap();
-    assert_eq!(group.processes().unwrap(), [process.pid()]);
-    let text = std::fs::read_to_string(format!("/proc/{}/cgroup", process.0.id())).unwrap();
-    assert!(text.lines().all(|line| line.ends_with(group.path())), "{text}");
-    assert!(matches!(
-        group.rename("/elsewhere/c"),
-        Err(CgroupError::InvalidPath { .. })
-    ));
-}
-
-#[test]
 fn stragglers_do_not_stop_removal() {
     let parent = Parent::new("stragglers");
     let group = parent.create("x");
