@@ -171,8 +171,8 @@ impl Subjects {
         let inflate = if has("igzip") { "igzip" } else { "gzip" };
         // The five largest blobs of the layout are the layers.
         let script = format!(
-            "ls -S {}/blobs/sha256/* | head -5 | \
-             xargs -P 2 -I X sh -c 'd=$(mktemp -d -p {}) && {inflate} -d -c X | tar --extract --numeric-owner --directory $d'",
+            "ls -S {}/blobs/sha256/* | head -5 | xargs -P 2 -n 1 sh -c \
+             'd=$(mktemp -d -p \"$0\") && {inflate} -d -c \"$1\" | tar --extract --numeric-owner --directory \"$d\"' {}",
             self.image.join(tag).display(),
             directory.display()
         );

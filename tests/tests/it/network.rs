@@ -1,6 +1,9 @@
 //! Networks as a person uses them, by our command line and by docker's. Each daemon is on a host of its own.
 
+use std::net::SocketAddr;
+
 use anyhow::Result;
+use testkit::lab::Protocol;
 use testkit::{Daemon, Host, Start, command, has, skip};
 
 fn daemon() -> Result<Daemon> {
@@ -315,6 +318,43 @@ fn ports_are_shown_and_refused_as_docker_does() -> Result<()> {
     .concat())?;
     assert_eq!(daemon.ok(&["port", "e1"])?.lines().count(), 6);
     daemon.ok(&["rm", "-f", "c1", "e1"])?;
+    daemon.finish()
+}
+
+/// Runs of ports under other numbers, through the command line, the record, the packet filter and the next daemon. There
+/// are too many for a listener each: IPv6 has none of them.
+#[test]
+fn ten_thousand_ports_in_one_command() -> Result<()> {
+    let mut daemon = daemon()?;
+    let many = ["run", "-d", "--name", "many", "-p", "20000-29999:30000-39999"];
+    daemon.ok(&[&many[..], &SLEEP[..]].concat())?;
+    for is_new in [false, true] {
+        if is_new {
+            daemon.crash()?;
+            daemon.launch()?;
+        }
+        let ports = daemon.ok(&["port", "many"])?;
+        assert_eq!(ports.lines().count(), 10_000, "a new daemon: {is_new}");
+        assert_eq!(daemon.ok(&["port", "many", "34567"])?, "0.0.0.0:24567");
+        let asked = "{{len .HostConfig.PortBindings}} {{len .Config.ExposedPorts}}";
+        assert_eq!(daemon.inspect("many", asked)?, "10000 10000");
+        let container = Host::of_process(daemon.inspect("many", "{{.State.Pid}}")?.parse()?, "many")?;
+        for (port, inside) in [(20_000, 30_000), (24_567, 34_567), (29_999, 39_999)] {
+            let server = container.serve(Protocol::Tcp, SocketAddr::from(([0, 0, 0, 0], inside)), "many")?;
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            assert!(machine(&daemon)?.ask(&server, address)?.is_some(), "{address}");
+        }
+        let publication = "29990-30010:80-100";
+        let second = [&["run", "-d", "--name", "second", "-p", publication], &SLEEP[..]].concat();
+        let refused = daemon.berth(&second)?.expect(125)?;
+        let text = "Bind for 0.0.0.0:29990 failed: port is already allocated";
+        assert!(refused.stderr.contains(text), "{}", refused.stderr);
+        daemon.ok(&["rm", "-f", "second"])?;
+    }
+    daemon.ok(&["rm", "-f", "many"])?;
+    daemon.ok(&[&["run", "-d", "-p", "29990-30010:80-100"], &SLEEP[..]].concat())?;
+    let all = daemon.ok(&["ps", "-q"])?;
+    daemon.ok(&["rm", "-f", &all])?;
     daemon.finish()
 }
 

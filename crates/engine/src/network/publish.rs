@@ -41,7 +41,8 @@ pub(crate) fn publish(
             }
         }
     }
-    let everywhere = resolver::everywhere(endpoint.ipv4.is_some(), endpoint.ipv6.is_some(), requests.len());
+    let count = requests.iter().map(|request| usize::from(request.count)).sum();
+    let everywhere = resolver::everywhere(endpoint.ipv4.is_some(), endpoint.ipv6.is_some(), count);
     let with_addresses: Vec<(PortRequest, Vec<IpAddr>)> = requests
         .into_iter()
         .map(|request| match request.host_ip.or(default) {
