@@ -331,7 +331,6 @@ fn ten_thousand_ports_in_one_command() -> Result<()> {
     for is_new in [false, true] {
         if is_new {
             daemon.crash()?;
-            daemon.launch()?;
         }
         let ports = daemon.ok(&["port", "many"])?;
         assert_eq!(ports.lines().count(), 10_000, "a new daemon: {is_new}");
