@@ -18,6 +18,10 @@ use crate::table::Table;
 /// A program that goes on until it is killed.
 const SLEEP: [&str; 4] = ["busybox", "/bin/busybox", "sleep", "100000"];
 const PORTS: u16 = 10_000;
+/// How long after a removal the packet filter knows nothing of it any more.
+const TAKEN_BACK: Duration = Duration::from_millis(300);
+/// How long after a request the daemon has given back what that took.
+const SETTLED: Duration = Duration::from_secs(3);
 /// Ten thousand ports under their own numbers, which is one range, and under others, which is one element for each.
 const RANGES: [(&str, &str); 2] = [
     ("under their own numbers", "20000-29999:20000-29999"),
@@ -67,6 +71,8 @@ fn publish(site: &Site, what: &str, range: &str, turns: usize, table: &mut Table
             site.ok(&[&["run", "-d", "--name", "many"], publication, &SLEEP].concat())?;
             let time = begin.elapsed();
             site.ok(&["rm", "-f", "many"])?;
+            // What is taken back after the reply is not of the next one's time.
+            std::thread::sleep(TAKEN_BACK);
             // The first turn makes bridges, tables and processes.
             if turn > 0 {
                 times[index].add(time);
@@ -94,8 +100,10 @@ fn hold(site: &mut Site, what: &str, range: &str, turns: usize, table: &mut Tabl
             // Before it makes netd.
             let ledger = Ledger::open(site.pid()?)?;
             site.ok(&[&["run", "-d", "--name", "first", "-p", "19999:80"], &SLEEP[..]].concat())?;
+            std::thread::sleep(SETTLED);
             let before = [held_by_processes(site)?, ledger.kernel()?];
             site.ok(&[&["run", "-d", "--name", "many"], publication, &SLEEP].concat())?;
+            std::thread::sleep(SETTLED);
             let after = [held_by_processes(site)?, ledger.kernel()?];
             for (sizes, (before, after)) in sizes.iter_mut().zip(before.into_iter().zip(after)) {
                 sizes[index].push(i64::try_from(after)? - i64::try_from(before)?);

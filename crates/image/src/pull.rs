@@ -30,7 +30,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use oci::{ChainId, Digest, Reference};
 use registry::client::Repository;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::sink::LayerSink;
 use crate::store::{Image, Store};
@@ -138,15 +138,17 @@ impl Puller {
             };
             reporter.tell(&layer.blob.digest, state).await?;
         }
+        let mut new = Vec::new();
         for (at, layer) in resolved.layers.iter().enumerate() {
             if sizes.contains_key(&at) {
                 jobs.push(None);
                 continue;
             }
             let below = at.checked_sub(1).and_then(|below| jobs.get(below)?.clone());
-            let job = self.job(repository, layer, below.as_deref());
+            let job = self.job(layer, below.as_deref(), &mut new);
             jobs.push(Some(job));
         }
+        tokio::spawn(layer::begin(Arc::clone(self), repository.clone(), new));
         let mut wanted: FuturesUnordered<_> = jobs
             .iter()
             .enumerate()
@@ -210,6 +212,15 @@ impl Puller {
         adopting.await.map_err(PullError::task)?
     }
 
+    /// Waits until one layer more may come.
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, PullError> {
+        let permits = Arc::clone(&self.permits);
+        permits
+            .acquire_owned()
+            .await
+            .map_err(|_closed| PullError::Cancelled)
+    }
+
     fn has_blob(&self, layer: &Plan) -> bool {
         // A file of another size is damaged and fetched again.
         self.store
@@ -218,8 +229,8 @@ impl Puller {
             .is_ok_and(|size| size == layer.blob.size)
     }
 
-    /// Returns the job of a layer: one that is under way, or a new one.
-    fn job(self: &Arc<Self>, repository: &Repository, layer: &Plan, below: Option<&Job>) -> Arc<Job> {
+    /// Returns the job of a layer: one that is under way, or a new one, whose work is added to `new`.
+    fn job(&self, layer: &Plan, below: Option<&Job>, new: &mut Vec<layer::Work>) -> Arc<Job> {
         let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.retain(|_, job| job.strong_count() > 0);
         if let Some(job) = jobs.get(&layer.chain_id).and_then(Weak::upgrade)
@@ -227,7 +238,8 @@ impl Puller {
         {
             return job;
         }
-        let job = Job::start(Arc::clone(self), repository.clone(), layer.clone(), below);
+        let (job, work) = Job::new(layer.clone(), below);
+        new.push(work);
         jobs.insert(layer.chain_id.clone(), Arc::downgrade(&job));
         job
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use oci::image::Descriptor;
 use oci::{ChainId, Digest};
 use registry::client::Repository;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fetch::{self, Fetched};
@@ -53,14 +53,48 @@ pub(super) struct Present {
     pub(super) result: Option<Result<u64, Arc<PullError>>>,
 }
 
+/// What makes a layer come. A job whose work is dropped has failed.
+#[derive(Debug)]
+pub(super) struct Work {
+    plan: Plan,
+    below: Option<watch::Receiver<Present>>,
+    told: watch::Sender<Present>,
+    given_up: CancellationToken,
+}
+
+/// Begins what makes layers come, as many at a time as the puller allows. Where a layer needs none below it, the largest
+/// come first: what is left at the end has the processors for itself, and should be small.
+pub(super) async fn begin(puller: Arc<Puller>, repository: Repository, mut all: Vec<Work>) {
+    let in_any_order = !puller.sink.needs_parent();
+    if in_any_order {
+        all.sort_by_key(|work| std::cmp::Reverse(work.plan.blob.size));
+    }
+    for work in all {
+        let permit = if in_any_order {
+            puller.permit().await.ok()
+        } else {
+            None
+        };
+        tokio::spawn(work.go_on(Arc::clone(&puller), repository.clone(), permit));
+    }
+}
+
+impl Work {
+    async fn go_on(self, puller: Arc<Puller>, repository: Repository, permit: Option<OwnedSemaphorePermit>) {
+        let work = run(&puller, &repository, &self.plan, self.below, permit, &self.told);
+        let result = tokio::select! {
+            biased;
+            () = self.given_up.cancelled() => Err(PullError::Cancelled),
+            result = work => result,
+        };
+        self.told
+            .send_modify(|present| present.result = Some(result.map_err(Arc::new)));
+    }
+}
+
 impl Job {
-    /// Starts to fetch a layer; `below` is the job of the layer below, unless that one is there.
-    pub(super) fn start(
-        puller: Arc<Puller>,
-        repository: Repository,
-        plan: Plan,
-        below: Option<&Self>,
-    ) -> Arc<Self> {
+    /// Returns the job of a layer, and its work; `below` is the job of the layer below, unless that one is there.
+    pub(super) fn new(plan: Plan, below: Option<&Self>) -> (Arc<Self>, Work) {
         let (told, present) = watch::channel(Present::default());
         let given_up = CancellationToken::new();
         let job = Arc::new(Self {
@@ -68,17 +102,13 @@ impl Job {
             total: plan.blob.size,
             _wanted: given_up.clone().drop_guard(),
         });
-        let below = below.map(|below| below.present.clone());
-        tokio::spawn(async move {
-            let work = run(&puller, &repository, &plan, below, &told);
-            let result = tokio::select! {
-                biased;
-                () = given_up.cancelled() => Err(PullError::Cancelled),
-                result = work => result,
-            };
-            told.send_modify(|present| present.result = Some(result.map_err(Arc::new)));
-        });
-        job
+        let work = Work {
+            plan,
+            below: below.map(|below| below.present.clone()),
+            told,
+            given_up,
+        };
+        (job, work)
     }
 
     /// Returns the size of the layer's files when it is shown.
@@ -125,6 +155,7 @@ async fn run(
     repository: &Repository,
     plan: &Plan,
     mut below: Option<watch::Receiver<Present>>,
+    permit: Option<OwnedSemaphorePermit>,
     told: &watch::Sender<Present>,
 ) -> Result<u64, PullError> {
     if puller.sink.needs_parent()
@@ -132,10 +163,10 @@ async fn run(
     {
         result(below).await?;
     }
-    let permit = Arc::clone(&puller.permits)
-        .acquire_owned()
-        .await
-        .map_err(|_closed| PullError::Cancelled)?;
+    let permit = match permit {
+        Some(permit) => permit,
+        None => puller.permit().await?,
+    };
     let lock = puller.blob_lock(&plan.blob.digest).lock_owned().await;
     told.send_modify(|present| present.has_begun = true);
     let fetched = fetch::layer(puller, repository, plan, told, Arc::new(lock)).await?;
