@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base::clock::Timestamp;
 use base::error::{Kind, Kinded};
@@ -102,7 +103,12 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
-        crate::files::remove_tree(&self.directory).unwrap();
+        let begun = Instant::now();
+        // What is deferred may still be under way.
+        while let Err(error) = crate::files::remove_tree(&self.directory) {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{error}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
@@ -404,7 +410,7 @@ async fn a_daemon_starts_what_docker_would() {
     for (name, _, _, code) in cases {
         let mut view = engine.registry.find(name).unwrap().view.subscribe();
         let seen = view.wait_for(|view| view.exit.code == code && !view.status.is_running());
-        let seen = tokio::time::timeout(std::time::Duration::from_secs(10), seen).await;
+        let seen = tokio::time::timeout(Duration::from_secs(10), seen).await;
         assert!(seen.is_ok(), "{name}");
     }
     let view = engine.registry.find("never-started").unwrap().view();

@@ -31,7 +31,7 @@ pub(crate) fn publish(
     let mut requests: Vec<PortRequest> = record.host.ports.clone();
     if record.host.publish_all_ports {
         for (port, protocol) in record.config.exposed_ports.ports() {
-            if !record.host.ports.iter().any(|known| known.has(port, protocol)) {
+            if !requests.iter().any(|known| known.has(port, protocol)) {
                 let request = PortRequest {
                     port,
                     protocol,
