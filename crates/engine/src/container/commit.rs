@@ -172,16 +172,17 @@ fn check_state(container: &Container) -> Result<(), FilesError> {
 
 /// Returns what of a container's configuration an image has; what containers cannot say stays as the image below says.
 fn run_config(config: &Config, below: RunConfig) -> RunConfig {
-    let set = |names: &std::collections::BTreeSet<String>| {
-        names.iter().map(|name| (name.clone(), Empty {})).collect()
-    };
     RunConfig {
         user: config.user.clone(),
         exposed_ports: config.exposed_ports.iter().map(|name| (name, Empty {})).collect(),
         env: Some(config.env.clone()).filter(|env| !env.is_empty()),
         entrypoint: config.entrypoint.clone(),
         cmd: config.cmd.clone(),
-        volumes: set(&config.volumes),
+        volumes: config
+            .volumes
+            .iter()
+            .map(|path| (path.clone(), Empty {}))
+            .collect(),
         working_dir: config.working_dir.clone(),
         labels: config.labels.clone(),
         stop_signal: Some(config.stop_signal.clone()).filter(|signal| !signal.is_empty()),

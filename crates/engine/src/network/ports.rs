@@ -34,6 +34,17 @@ pub(crate) struct Taken {
     pub(crate) holder: Option<String>,
 }
 
+impl Taken {
+    /// Returns that a port is taken where the first of `addresses` would need it.
+    fn new(addresses: &[IpAddr], port: u16, holder: Option<String>) -> Self {
+        let address = addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+        Self {
+            at: (address, port),
+            holder,
+        }
+    }
+}
+
 impl Ports {
     /// Takes ports for a container at the addresses of each request; nothing is taken when one is not free. `any` is where
     /// ports that were not chosen come from.
@@ -73,36 +84,47 @@ impl Ports {
         let last = first.saturating_add(request.count - 1);
         let in_the_way = addresses
             .iter()
-            .filter_map(|&own| self.first_taken(request.protocol, own, first, last))
+            .filter_map(|&own| self.first_taken(request.protocol, own, (first, last)))
             .min();
         if let Some((port, holder)) = in_the_way {
-            return Err(Taken {
-                at: (
-                    addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-                    port,
-                ),
-                holder: Some(holder),
-            });
+            return Err(Taken::new(addresses, port, Some(holder)));
         }
+        self.grant(container, request, addresses, first, publications);
+        Ok(())
+    }
+
+    /// Gives a container ports that nobody has: as many as are asked for, from `host_port` on, at each of the addresses.
+    fn grant(
+        &mut self,
+        container: &str,
+        request: &PortRequest,
+        addresses: &[IpAddr],
+        host_port: u16,
+        publications: &mut Vec<Publication>,
+    ) {
         for &host_ip in addresses {
-            self.put(container, request.protocol, host_ip, (first, last));
-            publications.push(Publication {
+            let publication = Publication {
                 port: request.port,
                 count: request.count,
                 protocol: request.protocol,
                 host_ip,
-                host_port: first,
-            });
+                host_port,
+            };
+            if let Some(ports) = publication.host_ports() {
+                self.put(container, request.protocol, host_ip, ports);
+            }
+            publications.push(publication);
         }
-        Ok(())
     }
 
     /// Returns the lowest of some ports that is taken where `own` would need it, and who has it.
-    fn first_taken(&self, protocol: Protocol, own: IpAddr, first: u16, last: u16) -> Option<(u16, String)> {
+    fn first_taken(&self, protocol: Protocol, own: IpAddr, ports: (u16, u16)) -> Option<(u16, String)> {
         let theirs = self.addresses(protocol).filter(|theirs| overlap(own, *theirs));
-        let found = theirs.filter_map(|address| self.first_run(protocol, address, (first, last)));
-        let (begin, run) = found.min_by_key(|(begin, _)| *begin)?;
-        Some((begin.max(first), run.container.clone()))
+        let found = theirs.filter_map(|address| self.runs(protocol, address, ports).next());
+        let lowest = found
+            .map(|(begin, run)| (begin.max(ports.0), run))
+            .min_by_key(|(port, _)| *port)?;
+        Some((lowest.0, lowest.1.container.clone()))
     }
 
     /// Takes what a record says that a container has.
@@ -113,19 +135,15 @@ impl Ports {
             };
             let (protocol, address) = (publication.protocol, publication.host_ip);
             // One that is taken stays as it is.
-            let mut free = first;
-            while let Some((begin, run)) = self.first_run(protocol, address, (free, last)) {
-                let until = run.last;
-                if begin > free {
-                    self.put(container, protocol, address, (free, begin - 1));
-                }
-                match until.checked_add(1).filter(|next| *next <= last) {
-                    Some(next) => free = next,
-                    None => break,
-                }
+            let mut free = vec![];
+            let mut next = Some(first);
+            for (begin, run) in self.runs(protocol, address, (first, last)) {
+                free.extend(next.filter(|next| *next < begin).map(|next| (next, begin - 1)));
+                next = run.last.checked_add(1);
             }
-            if self.first_run(protocol, address, (free, last)).is_none() {
-                self.put(container, protocol, address, (free, last));
+            free.extend(next.filter(|next| *next <= last).map(|next| (next, last)));
+            for ports in free {
+                self.put(container, protocol, address, ports);
             }
         }
     }
@@ -157,16 +175,7 @@ impl Ports {
             match self.holder(request.protocol, port, addresses) {
                 Some(other) => holder = Some(other),
                 None => {
-                    for &host_ip in addresses {
-                        self.put(container, request.protocol, host_ip, (port, port));
-                        publications.push(Publication {
-                            port: request.port,
-                            count: 1,
-                            protocol: request.protocol,
-                            host_ip,
-                            host_port: port,
-                        });
-                    }
+                    self.grant(container, request, addresses, port, publications);
                     if request.host_ports.is_none() {
                         self.next = port.checked_add(1).unwrap_or(first);
                     }
@@ -174,26 +183,15 @@ impl Ports {
                 }
             }
         }
-        Err(Taken {
-            at: (
-                addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
-                first,
-            ),
-            holder: holder.filter(|_| first == last),
-        })
+        Err(Taken::new(addresses, first, holder.filter(|_| first == last)))
     }
 
     /// Returns who has a port in the way of these addresses.
     fn holder(&self, protocol: Protocol, port: u16, addresses: &[IpAddr]) -> Option<String> {
-        for &own in addresses {
-            let theirs = self.addresses(protocol).filter(|theirs| overlap(own, *theirs));
-            for address in theirs {
-                if let Some((_, run)) = self.run_of(protocol, address, port) {
-                    return Some(run.container.clone());
-                }
-            }
-        }
-        None
+        let mut found = addresses
+            .iter()
+            .filter_map(|&own| self.first_taken(protocol, own, (port, port)));
+        found.next().map(|(_, holder)| holder)
     }
 
     /// Returns the addresses of which ports are taken; there are few.
@@ -213,18 +211,19 @@ impl Ports {
         ((its, at) == (protocol, address) && run.last >= port).then_some((first, run))
     }
 
-    /// Returns the lowest run that has one of some ports, and its first port.
-    fn first_run(
+    /// Returns the runs that have some of these ports, the lowest first, with their first ports.
+    fn runs(
         &self,
         protocol: Protocol,
         address: IpAddr,
         (first, last): (u16, u16),
-    ) -> Option<(u16, &Run)> {
-        self.run_of(protocol, address, first).or_else(|| {
-            let behind = (protocol, address, first)..=(protocol, address, last);
-            let (&(_, _, begin), run) = self.taken.range(behind).next()?;
-            Some((begin, run))
-        })
+    ) -> impl Iterator<Item = (u16, &Run)> {
+        let behind = (
+            Bound::Excluded((protocol, address, first)),
+            Bound::Included((protocol, address, last)),
+        );
+        let behind = self.taken.range(behind).map(|(&(_, _, begin), run)| (begin, run));
+        self.run_of(protocol, address, first).into_iter().chain(behind)
     }
 
     /// Adds ports that nobody has.
@@ -255,26 +254,22 @@ impl Ports {
 
     /// Takes ports out of a container's runs; those that it does not have stay as they are.
     fn give_back(&mut self, container: &str, protocol: Protocol, address: IpAddr, (first, last): (u16, u16)) {
-        let mut from = first;
-        while let Some((begin, run)) = self.first_run(protocol, address, (from, last)) {
-            let until = run.last;
-            if run.container == container {
-                self.taken.remove(&(protocol, address, begin));
-                let mut keep = |from: u16, last: u16| {
-                    let container = container.to_owned();
-                    self.taken
-                        .insert((protocol, address, from), Run { last, container });
-                };
-                if begin < first {
-                    keep(begin, first - 1);
-                }
-                if until > last {
-                    keep(last + 1, until);
-                }
+        let own = self
+            .runs(protocol, address, (first, last))
+            .filter(|(_, run)| run.container == container)
+            .map(|(begin, run)| (begin, run.last));
+        for (begin, until) in own.collect::<Vec<_>>() {
+            self.taken.remove(&(protocol, address, begin));
+            let mut keep = |from: u16, last: u16| {
+                let container = container.to_owned();
+                self.taken
+                    .insert((protocol, address, from), Run { last, container });
+            };
+            if begin < first {
+                keep(begin, first - 1);
             }
-            match until.checked_add(1).filter(|next| *next <= last) {
-                Some(next) => from = next,
-                None => return,
+            if until > last {
+                keep(last + 1, until);
             }
         }
     }
