@@ -13,15 +13,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use netlink::Socket;
-use netlink::route::{
-    Address, LinkChange, LinkKind, MacAddress, NewLink, Route, Target, add_address, add_link, add_route,
-    change_link,
-};
+use netlink::route::{Address, LinkChange, MacAddress, Route, Target, add_address, add_route, change_link};
 use network::firewall::{EndpointFacts, Firewall, NetworkFacts, Protocol, Publication, State};
 use network::{address, bridge, endpoint};
 use sys::netlink::Family;
 
-use crate::world::{Host, up, wire};
+use crate::world::{Host, wire, wire_as};
 
 const MACHINE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
@@ -90,16 +87,7 @@ impl World {
         let [machine, outside, one, two, three] = std::array::from_fn(|_| Host::new());
         wire((&machine, Some(MACHINE)), (&outside, Some(OUTSIDE)));
         // It knows no way to the networks but asks the machine.
-        let everywhere = Route {
-            destination: Ipv4Addr::UNSPECIFIED.into(),
-            prefix: 0,
-            gateway: Some(MACHINE.into()),
-            link: None,
-            source: None,
-            metric: None,
-            on_link: false,
-        };
-        outside.route().request(&[add_route(&everywhere)]).unwrap();
+        outside.ask_for_everything(MACHINE);
         let mut world = Self {
             machine,
             outside,
@@ -337,22 +325,27 @@ fn nw_02_an_internal_network_reaches_nothing_outside() {
 #[test]
 fn nw_04_a_container_sends_with_its_own_addresses_only() {
     let world = World::new();
-    let receiver = world
-        .machine
-        .inside(|| UdpSocket::bind(("10.50.0.1", 5000)).unwrap());
+    sends_with_its_own_only(&world.machine, (&world.one, ONE), &[TWO]);
+}
+
+/// Tries to send to the machine from addresses that are not the container's: one that nobody has, and those that are given;
+/// then from its own with another hardware address.
+fn sends_with_its_own_only(machine: &Host, (container, own): (&Host, Ipv4Addr), of_others: &[Ipv4Addr]) {
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
+    let receiver = machine.inside(|| UdpSocket::bind((GATEWAY, 5000)).unwrap());
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
     let send = |from: Ipv4Addr| {
-        world.one.inside(|| {
+        container.inside(|| {
             let socket = UdpSocket::bind((from, 0)).unwrap();
-            drop(socket.send_to(b"x", ("10.50.0.1", 5000)));
+            drop(socket.send_to(b"x", (GATEWAY, 5000)));
         });
         receiver.recv_from(&mut [0; 8]).map(|(_, from)| from.ip())
     };
-    assert_eq!(send(ONE).unwrap(), IpAddr::from(ONE));
-    // An address nobody has, then the neighbour's.
-    let mut inside = world.one.route();
+    assert_eq!(send(own).unwrap(), IpAddr::from(own));
+    let mut inside = container.route();
     let eth0 = inside.link(Target::Name("eth0")).unwrap().index;
-    for stolen in [Ipv4Addr::new(10, 50, 0, 77), TWO] {
+    let nobodys = Ipv4Addr::new(10, 50, 0, 77);
+    for &stolen in std::iter::once(&nobodys).chain(of_others) {
         let address = Address {
             link: eth0,
             address: stolen.into(),
@@ -361,7 +354,6 @@ fn nw_04_a_container_sends_with_its_own_addresses_only() {
         inside.request(&[add_address(&address)]).unwrap();
         assert!(send(stolen).is_err(), "{stolen} was let through");
     }
-    // Another hardware address.
     let change = LinkChange {
         mac: Some(MacAddress([2, 9, 9, 9, 9, 9])),
         ..LinkChange::default()
@@ -369,7 +361,7 @@ fn nw_04_a_container_sends_with_its_own_addresses_only() {
     inside
         .request(&[change_link(Target::Index(eth0), &change)])
         .unwrap();
-    assert!(send(ONE).is_err(), "a foreign hardware address was let through");
+    assert!(send(own).is_err(), "a foreign hardware address was let through");
 }
 
 #[test]
@@ -463,42 +455,8 @@ fn a_machine_that_was_no_router_forwards_for_its_networks_only() {
     let mut world = World::new();
     let second = Host::new();
     let (near, far) = (Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(203, 0, 113, 9));
-    let peer = NewLink {
-        name: "eth0",
-        kind: LinkKind::Ifb,
-        settings: LinkChange {
-            namespace: Some(second.as_fd()),
-            ..LinkChange::default()
-        },
-    };
-    let link = NewLink {
-        name: "wire2",
-        kind: LinkKind::Veth { peer: Box::new(peer) },
-        settings: up(),
-    };
-    world.machine.route().request(&[add_link(&link)]).unwrap();
-    for (host, name, address) in [(&world.machine, "wire2", near), (&second, "eth0", far)] {
-        let mut socket = host.route();
-        let link = socket.link(Target::Name(name)).unwrap().index;
-        let address = Address {
-            link,
-            address: address.into(),
-            prefix: 24,
-        };
-        socket
-            .request(&[change_link(Target::Index(link), &up()), add_address(&address)])
-            .unwrap();
-    }
-    let everywhere = Route {
-        destination: Ipv4Addr::UNSPECIFIED.into(),
-        prefix: 0,
-        gateway: Some(near.into()),
-        link: None,
-        source: None,
-        metric: None,
-        on_link: false,
-    };
-    second.route().request(&[add_route(&everywhere)]).unwrap();
+    wire_as("wire2", (&world.machine, Some(near)), (&second, Some(far)));
+    second.ask_for_everything(near);
     let server = Server::start(&second, (far, 80).into(), "second");
     let own = Server::start(&world.one, (ONE, 80).into(), "one");
     world.publish(tcp(None, 8080, 8080, ONE, 80));

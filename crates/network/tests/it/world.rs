@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use netlink::route::{
-    Address, LinkChange, LinkKind, Neighbour, NewLink, Target, add_address, add_link, add_neighbour,
-    change_link,
+    Address, LinkChange, LinkKind, Neighbour, NewLink, Route, Target, add_address, add_link, add_neighbour,
+    add_route, change_link,
 };
 use netlink::{Message, Socket};
 use network::endpoint::{self, Attach, Settings};
@@ -39,6 +39,20 @@ impl Host {
         Socket::open_in(Family::Netfilter, self.0.as_fd()).unwrap()
     }
 
+    /// Has it ask `gateway` for whatever it does not know a way to.
+    pub(crate) fn ask_for_everything(&self, gateway: Ipv4Addr) {
+        let everywhere = Route {
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            prefix: 0,
+            gateway: Some(gateway.into()),
+            link: None,
+            source: None,
+            metric: None,
+            on_link: false,
+        };
+        self.route().request(&[add_route(&everywhere)]).unwrap();
+    }
+
     /// Changes its packet filter.
     pub(crate) fn change_filter(&self, messages: &[Message]) {
         self.filter().request(messages).unwrap();
@@ -61,6 +75,11 @@ pub(crate) fn up() -> LinkChange<'static> {
 /// Connects `machine` by its link "wire" to "eth0" of a host outside. The ends get what addresses they are given, of
 /// networks with 24 bits.
 pub(crate) fn wire(machine: (&Host, Option<Ipv4Addr>), outside: (&Host, Option<Ipv4Addr>)) {
+    wire_as("wire", machine, outside);
+}
+
+/// As [`wire`], by another link of `machine`.
+pub(crate) fn wire_as(own: &str, machine: (&Host, Option<Ipv4Addr>), outside: (&Host, Option<Ipv4Addr>)) {
     let peer = NewLink {
         name: "eth0",
         kind: LinkKind::Ifb,
@@ -70,12 +89,12 @@ pub(crate) fn wire(machine: (&Host, Option<Ipv4Addr>), outside: (&Host, Option<I
         },
     };
     let link = NewLink {
-        name: "wire",
+        name: own,
         kind: LinkKind::Veth { peer: Box::new(peer) },
         settings: up(),
     };
     machine.0.route().request(&[add_link(&link)]).unwrap();
-    for ((host, address), name) in [(machine, "wire"), (outside, "eth0")] {
+    for ((host, address), name) in [(machine, own), (outside, "eth0")] {
         let mut socket = host.route();
         let link = socket.link(Target::Name(name)).unwrap().index;
         let mut messages = vec![change_link(Target::Index(link), &up())];

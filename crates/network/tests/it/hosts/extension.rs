@@ -2,19 +2,19 @@
 //! without br_netfilter, which shows the packet filter what crosses bridges.
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 
 use netlink::Socket;
-use netlink::route::{
-    Address, LinkChange, MacAddress, Neighbour, Target, add_address, add_neighbour, change_link,
-};
+use netlink::route::{LinkChange, MacAddress, Neighbour, Target, add_neighbour, change_link};
 use network::extension::{self, Names, Settings};
 use network::firewall::{EndpointFacts, ExtensionFacts};
 use network::{address, endpoint};
 use sys::netlink::Family;
 
-use super::{Host, MACHINE, ONE, OUTSIDE, PATIENCE, Server, THREE, TWO, World, cable, tcp};
+use super::{
+    Host, MACHINE, ONE, OUTSIDE, PATIENCE, Server, THREE, TWO, World, cable, sends_with_its_own_only, tcp,
+};
 
 const FOUR: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 4);
 const FIVE: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 5);
@@ -216,38 +216,7 @@ fn published_ports_do_not_tell_the_bridges_apart() {
 #[test]
 fn nw_04_at_an_extension_a_container_sends_with_its_own_addresses_only() {
     for wide in wide(true) {
-        let receiver = wide
-            .world
-            .machine
-            .inside(|| UdpSocket::bind((GATEWAY, 5000)).unwrap());
-        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
-        let send = |from: Ipv4Addr| {
-            wide.four.inside(|| {
-                let socket = UdpSocket::bind((from, 0)).unwrap();
-                drop(socket.send_to(b"x", (GATEWAY, 5000)));
-            });
-            receiver.recv_from(&mut [0; 8]).map(|(_, from)| from.ip())
-        };
-        assert_eq!(send(FOUR).unwrap(), IpAddr::from(FOUR));
-        let mut inside = wide.four.route();
-        let eth0 = inside.link(Target::Name("eth0")).unwrap().index;
-        for stolen in [Ipv4Addr::new(10, 50, 0, 77), FIVE, ONE] {
-            let address = Address {
-                link: eth0,
-                address: stolen.into(),
-                prefix: 24,
-            };
-            inside.request(&[add_address(&address)]).unwrap();
-            assert!(send(stolen).is_err(), "{stolen} was let through");
-        }
-        let change = LinkChange {
-            mac: Some(MacAddress([2, 9, 9, 9, 9, 9])),
-            ..LinkChange::default()
-        };
-        inside
-            .request(&[change_link(Target::Index(eth0), &change)])
-            .unwrap();
-        assert!(send(FOUR).is_err(), "a foreign hardware address was let through");
+        sends_with_its_own_only(&wide.world.machine, (&wide.four, FOUR), &[FIVE, ONE]);
     }
 }
 
