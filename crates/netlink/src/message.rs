@@ -61,8 +61,8 @@ impl Message {
         self.overflow || u32::try_from(self.bytes.len()).is_err()
     }
 
-    /// Returns the length in bytes.
-    pub(crate) fn len(&self) -> usize {
+    /// Returns its size, in bytes.
+    pub fn size(&self) -> usize {
         self.bytes.len()
     }
 

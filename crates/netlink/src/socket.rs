@@ -119,7 +119,7 @@ impl Socket {
     ) -> Result<Vec<T>, NetlinkError> {
         for _ in 0..DUMP_TRIES {
             let sequence = self.next_sequence();
-            let mut bytes = Vec::with_capacity(request.len());
+            let mut bytes = Vec::with_capacity(request.size());
             request.append_to(&mut bytes, sequence, acknowledge);
             self.send(&bytes)?;
             let (mut found, mut interrupted) = (Vec::new(), false);
@@ -148,7 +148,7 @@ impl Socket {
         let Some(doing) = messages.first().map(Message::doing) else {
             return Ok(());
         };
-        let mut bytes = Vec::with_capacity(messages.iter().map(Message::len).sum());
+        let mut bytes = Vec::with_capacity(messages.iter().map(Message::size).sum());
         let first = self.sequence.wrapping_add(1);
         for message in messages {
             message.append_to(&mut bytes, self.next_sequence(), true);
@@ -178,7 +178,7 @@ impl Socket {
             return Ok(());
         };
         let (begin, end) = crate::nft::batch_bounds();
-        let mut bytes = Vec::with_capacity(messages.iter().map(Message::len).sum::<usize>() + 64);
+        let mut bytes = Vec::with_capacity(messages.iter().map(Message::size).sum::<usize>() + 64);
         let first = self.next_sequence();
         begin.append_to(&mut bytes, first, false);
         for (index, message) in messages.iter().enumerate() {

@@ -660,5 +660,14 @@ fn what_others_remove_is_told_with_who_did_it() {
         by: other.port().unwrap(),
     };
     assert_ne!(own.port().unwrap(), removal.by);
+    assert_eq!(watch.removals().unwrap(), Some(vec![removal.clone()]));
+    let ear = watch.ear().unwrap();
+    ear.cover().unwrap();
+    own.request(&[add_table(table)]).unwrap();
+    other.request(&[remove_table(table, false)]).unwrap();
+    ear.uncover().unwrap();
+    assert_eq!(watch.removals().unwrap(), Some(Vec::new()));
+    own.request(&[add_table(table)]).unwrap();
+    other.request(&[remove_table(table, false)]).unwrap();
     assert_eq!(watch.removals().unwrap(), Some(vec![removal]));
 }

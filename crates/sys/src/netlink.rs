@@ -77,8 +77,17 @@ pub fn subscribe(socket: &OwnedFd, group: u32) -> Result<(), SyscallError> {
         "bind({}, AF_NETLINK)",
         socket.as_raw_fd()
     )?;
+    hear(socket, group, true)
+}
+
+/// Lets a socket that has subscribed hear a group no more (`NETLINK_DROP_MEMBERSHIP`), or again.
+pub fn hear(socket: &OwnedFd, group: u32, again: bool) -> Result<(), SyscallError> {
+    let option = match again {
+        true => libc::NETLINK_ADD_MEMBERSHIP,
+        false => libc::NETLINK_DROP_MEMBERSHIP,
+    };
     let group = i32::try_from(group).unwrap_or(i32::MAX);
-    set(socket, libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)
+    set(socket, libc::SOL_NETLINK, option, group)
 }
 
 /// Returns the number by which the kernel knows a socket; it has one at the latest after its first request.

@@ -71,11 +71,13 @@ pub(crate) fn watch(engine: &Arc<Engine>, kernel: &mut Kernel) {
     };
     let opened = kernel
         .filter_port()
-        .and_then(|own| Watch::open().map(|watch| (own, watch)));
+        .and_then(|own| Watch::open().map(|watch| (own, watch)))
+        .and_then(|(own, watch)| watch.ear().map(|ear| (own, watch, ear)));
     // From here on it is known which transactions were this daemon's.
     kernel.is_others_too();
     match opened {
-        Ok((own, watch)) => {
+        Ok((own, watch, ear)) => {
+            kernel.set_ear(ear);
             let tables = [
                 engine.config.network.firewall.clone(),
                 kernel.budgets.table_name().to_owned(),

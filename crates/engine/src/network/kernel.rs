@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netlink::nft::Ear;
 use netlink::route::{MacAddress, Target};
 use netlink::{Message, NetlinkError, Socket};
 use network::bridge;
@@ -39,7 +40,12 @@ pub(crate) struct Kernel {
     pub(super) closed: Option<(bool, bool)>,
     /// The packet filter's generation and this daemon's own transactions, when they were compared last.
     compared: Option<(u32, u32)>,
+    /// The ear of the watch over the packet filter, once there is one.
+    ear: Option<Ear>,
 }
+
+/// From how many bytes of changes on the watch over the packet filter is not to hear of them: a thousand elements.
+const LOUD: usize = 64 << 10;
 
 impl Kernel {
     pub(crate) fn new(firewall: &str, masquerade: bool) -> Self {
@@ -53,6 +59,7 @@ impl Kernel {
             extensions: BTreeMap::new(),
             closed: None,
             compared: None,
+            ear: None,
         }
     }
 
@@ -249,16 +256,33 @@ impl Kernel {
     /// Returns whether anybody else may have changed the packet filter since this was asked last. The kernel numbers all
     /// transactions; when there were no more of them than this daemon's own, nobody has.
     pub(crate) fn is_others_too(&mut self) -> bool {
-        let now = self
-            .filter()
-            .and_then(|socket| Ok((socket.generation()?, socket.transactions())))
-            .ok();
-        match (std::mem::replace(&mut self.compared, now), now) {
-            (Some((before, own_before)), Some((now, own))) => {
-                now.wrapping_sub(before) != own.wrapping_sub(own_before)
-            }
-            _ => true,
-        }
+        let now = self.counts().ok();
+        let before = std::mem::replace(&mut self.compared, now);
+        before
+            .zip(now)
+            .is_none_or(|(before, now)| are_others_in(before, now))
+    }
+
+    /// Returns how many transactions there were, and how many of them were this daemon's.
+    fn counts(&mut self) -> Result<(u32, u32), NetlinkError> {
+        let socket = self.filter()?;
+        Ok((socket.generation()?, socket.transactions()))
+    }
+
+    /// Sets the ear of the watch over the packet filter, which need not hear of large changes.
+    pub(super) fn set_ear(&mut self, ear: Ear) {
+        self.ear = Some(ear);
+    }
+
+    /// Changes the packet filter while its watch hears nothing. Returns whether somebody else has changed it meanwhile, which
+    /// nobody heard.
+    fn request_unheard(&mut self, ear: &Ear, messages: &[Message]) -> Result<bool, NetlinkError> {
+        let before = self.counts()?;
+        ear.cover()?;
+        let done = self.filter()?.request(messages);
+        ear.uncover()?;
+        done?;
+        Ok(are_others_in(before, self.counts()?))
     }
 
     /// Returns the socket for the packet filter.
@@ -285,8 +309,18 @@ impl Kernel {
         if messages.is_empty() {
             return Ok(());
         }
-        match self.filter()?.request(&messages) {
-            Ok(()) => Ok(()),
+        let size: usize = messages.iter().map(Message::size).sum();
+        let changed = match self.ear.take_if(|_ear| size > LOUD) {
+            Some(ear) => {
+                let changed = self.request_unheard(&ear, &messages);
+                self.ear = Some(ear);
+                changed
+            }
+            None => self.filter()?.request(&messages).map(|()| false),
+        };
+        match changed {
+            Ok(false) => Ok(()),
+            Ok(true) => self.replace(table),
             Err(error) => {
                 tracing::warn!(error = %base::error::chain(&error), "the packet filter is not as it was left and is made again");
                 self.replace(table)
@@ -348,6 +382,11 @@ impl Kernel {
             nat6: masquerade,
         })
     }
+}
+
+/// Returns whether there were more transactions than this daemon's own between two counts of all and of its own.
+fn are_others_in((all_before, own_before): (u32, u32), (all, own): (u32, u32)) -> bool {
+    all.wrapping_sub(all_before) != own.wrapping_sub(own_before)
 }
 
 fn open(slot: &mut Option<Socket>, family: Family) -> Result<&mut Socket, NetlinkError> {

@@ -26,7 +26,7 @@ pub use set::{
     text_key,
 };
 pub use table::{Table, add_table, remove_table};
-pub use watch::{Removal, Watch};
+pub use watch::{Ear, Removal, Watch};
 
 use crate::message::Message;
 

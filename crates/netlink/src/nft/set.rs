@@ -215,11 +215,11 @@ fn in_parts(
     while !rest.is_empty() {
         let doing = format!("{verb} elements of \"{set}\"");
         messages.push(of_elements(kind, flags, doing, table, set, |message| {
-            let start = message.len();
+            let start = message.size();
             while let Some((element, others)) = rest.split_first() {
                 append(message, element);
                 rest = others;
-                if message.len() - start > ELEMENTS {
+                if message.size() - start > ELEMENTS {
                     break;
                 }
             }

@@ -26,6 +26,23 @@ pub struct Watch {
     buffer: Vec<u8>,
 }
 
+/// The ear of a [`Watch`]. The kernel makes a message of each element for whoever listens, which takes it longer than the
+/// element itself, when somebody listens at all.
+#[derive(Debug)]
+pub struct Ear(OwnedFd);
+
+impl Ear {
+    /// Hears no more.
+    pub fn cover(&self) -> Result<(), NetlinkError> {
+        sys::netlink::hear(&self.0, GROUP, false).map_err(NetlinkError::Socket)
+    }
+
+    /// Hears again. What happened meanwhile is never told.
+    pub fn uncover(&self) -> Result<(), NetlinkError> {
+        sys::netlink::hear(&self.0, GROUP, true).map_err(NetlinkError::Socket)
+    }
+}
+
 /// Something was taken out of a table, or the table was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
@@ -44,6 +61,17 @@ impl Watch {
             socket,
             buffer: vec![0; PIECE],
         })
+    }
+
+    /// Returns what makes this watch deaf for a while.
+    pub fn ear(&self) -> Result<Ear, NetlinkError> {
+        let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, 0).map_err(|errno| {
+            NetlinkError::Socket(SyscallError::new(
+                "fcntl(netlink, F_DUPFD_CLOEXEC)".to_owned(),
+                errno,
+            ))
+        })?;
+        Ok(Ear(socket))
     }
 
     /// Returns what was removed since the last time; `None` if some of it was lost, because it was too much at once.
