@@ -18,10 +18,11 @@ pub struct ExtensionFacts {
 impl Firewall {
     /// Lets the packet filter know an extension; one that it knows stays as it is.
     pub fn add_extension(&self, extension: &ExtensionFacts) -> Vec<Message> {
-        self.parts(extension)
+        let elements = self
+            .parts(extension)
             .into_iter()
-            .flat_map(|(table, set, element)| nft::add_elements(table, set, &[element]))
-            .collect()
+            .flat_map(|(table, set, element)| nft::add_elements(table, set, &[element]));
+        self.extension_chains().into_iter().chain(elements).collect()
     }
 
     /// Lets it forget an extension.

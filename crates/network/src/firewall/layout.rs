@@ -90,11 +90,9 @@ impl Firewall {
         messages.extend(sets(self.routed(), self.bridged()));
         messages.extend(self.raw());
         messages.extend(self.destinations());
-        messages.extend(self.input());
         messages.extend(self.forward(state));
         messages.extend(self.sources());
         messages.extend(self.ports());
-        messages.extend(self.cables());
         messages
     }
 
@@ -118,23 +116,51 @@ impl Firewall {
             drop_it(),
         ]);
         chain.add(&rule, "loopback addresses come from no wire");
-        // Where br_netfilter shows bridged packets, those of an extension are shown a second time at the bridge: a connection
-        // that was known by then could not be translated any more.
-        chain.add(
-            &[&came_by_extension()[..], &[Expression::NoTrack]].concat(),
-            "seen again",
-        );
         chain.messages
     }
 
-    /// What comes to this machine by an extension, which is no way to it: a broadcast comes by the bridge too.
-    fn input(&self) -> Vec<Message> {
-        let mut chain = Rules::base(self.routed(), "input", ChainType::Filter, Hook::Input, 0);
-        chain.add(
+    /// What only machines with extensions need: every packet meets these chains. Whatever they had is written anew.
+    pub(super) fn extension_chains(&self) -> Vec<Message> {
+        // Where br_netfilter shows bridged packets, those of an extension are shown a second time at the bridge: a connection
+        // that was known by then could not be translated any more.
+        let mut raw = Rules::anew(
+            self.routed(),
+            "extensions-prerouting",
+            ChainType::Filter,
+            Hook::Prerouting,
+            -300,
+        );
+        raw.add(
+            &[&came_by_extension()[..], &[Expression::NoTrack]].concat(),
+            "seen again",
+        );
+        // What comes to this machine by an extension, which is no way to it: a broadcast comes by the bridge too.
+        let mut input = Rules::anew(
+            self.routed(),
+            "extensions-input",
+            ChainType::Filter,
+            Hook::Input,
+            0,
+        );
+        input.add(
             &[&came_by_extension()[..], &[Expression::Counter, drop_it()]].concat(),
             "extensions are no way in",
         );
-        chain.messages
+        // What goes back by the cable that it came by is a packet that br_netfilter has translated, for one receiver. What is
+        // for all has been seen there.
+        let mut cables = Rules::anew(self.bridged(), "forward", ChainType::Filter, Hook::Forward, 0);
+        let mut rule = within(CABLES).to_vec();
+        rule.extend([
+            Expression::Payload(Payload::Link, 0, 1, AT),
+            Expression::Mask(AT, vec![1]),
+            Expression::Compare(AT, Comparison::NotEqual, vec![0]),
+            drop_it(),
+        ]);
+        cables.add(&rule, "not back to an extension");
+        [raw, input, cables]
+            .into_iter()
+            .flat_map(|chain| chain.messages)
+            .collect()
     }
 
     /// Published ports, for packets from outside and for the machine's own.
@@ -414,21 +440,6 @@ impl Firewall {
         messages.extend(chain.messages);
         messages
     }
-
-    /// What goes back by the cable that it came by is a packet that br_netfilter has translated, for one receiver. What is
-    /// for all has been seen there.
-    fn cables(&self) -> Vec<Message> {
-        let mut chain = Rules::base(self.bridged(), "forward", ChainType::Filter, Hook::Forward, 0);
-        let mut rule = within(CABLES).to_vec();
-        rule.extend([
-            Expression::Payload(Payload::Link, 0, 1, AT),
-            Expression::Mask(AT, vec![1]),
-            Expression::Compare(AT, Comparison::NotEqual, vec![0]),
-            drop_it(),
-        ]);
-        chain.add(&rule, "not back to an extension");
-        chain.messages
-    }
 }
 
 fn sets(routed: Table<'_>, bridged: Table<'_>) -> Vec<Message> {
@@ -505,6 +516,13 @@ impl<'a> Rules<'a> {
             chain,
             messages: vec![nft::add_chain(chain, Some(&base))],
         }
+    }
+
+    /// As [`Rules::base`], for a chain that may be there already.
+    fn anew(table: Table<'a>, name: &'a str, kind: ChainType, hook: Hook<'a>, priority: i32) -> Self {
+        let mut rules = Self::base(table, name, kind, hook, priority);
+        rules.messages.push(nft::flush_chain(rules.chain));
+        rules
     }
 
     fn add(&mut self, expressions: &[Expression], comment: &str) {

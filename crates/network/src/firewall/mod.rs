@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! inet NAME
-//!   prerouting  -300  drop what comes from a wire to 127.0.0.0/8                            (NW-01); do not track what
-//!                     br_netfilter shows of extensions: it is seen again at the bridge
+//!   prerouting  -300  drop what comes from a wire to 127.0.0.0/8                                       (NW-01)
 //!   dstnat      -100  to an address of this machine: published            (also for this machine's own packets)
-//!   input          0  nothing by an extension: the bridge has it too
 //!   forward        0  known connections; within a network; nothing into or out of internal networks;
 //!                     what was published; nothing else into a network; and if the machine was no router, nothing
 //!                     but from and to networks
 //!   srcnat       100  out of a network; back into the same network; from 127.0.0.0/8 into a network
+//!   extensions-prerouting, -input: do not track what br_netfilter shows of extensions, it is seen again at the bridge;
+//!                     nothing to this machine by an extension, the bridge has it too
 //!   published: maps of protocol . port, of address . protocol . port, and of ranges, to address . port
 //! bridge NAME
 //!   prerouting  -300  from a container: only its own hardware and protocol addresses, also in ARP, and no router
 //!                     advertisements                                                         (NW-03, NW-04)
 //!   forward        0  what is for many goes to an extension, but not back
 //! ```
+//!
+//! The chains for extensions, `forward` of the bridge among them, are there when there was an extension: every packet costs
+//! what the chains cost that it meets.
 //!
 //! Sets hold the names of bridges, so the rules are always the same ones and none is added for a container or a port.
 //! The chains accept what they do not decide: rules of others before and after them see every packet, and none of theirs
