@@ -191,7 +191,13 @@ impl Cgroup {
         let fail = |call: &str, path: &str, source| {
             node::file_error(call, &hierarchy.mount_point().join(path), source)
         };
-        let result = match node::make_directory(root, path) {
+        // Mostly it is there: made by who asks for a container, and then taken over by who runs it.
+        let result = match node::open_directory(root, path) {
+            Ok(directory) => return self.complete(hierarchy, directory),
+            Err(Errno::NOENT) => node::make_directory(root, path),
+            Err(source) => return Err(fail("open", path, source)),
+        };
+        let result = match result {
             Err(Errno::NOENT) => {
                 for parent in ancestors(path) {
                     match node::make_directory(root, parent) {
@@ -210,6 +216,12 @@ impl Cgroup {
             Err(source) => return Err(fail("create", path, source)),
         }
         let directory = node::open_directory(root, path).map_err(|source| fail("open", path, source))?;
+        self.complete(hierarchy, directory)
+    }
+
+    /// Makes a group's directory one that processes can be put into.
+    fn complete(&self, hierarchy: &Hierarchy, directory: OwnedFd) -> Result<OwnedFd, CgroupError> {
+        let path = relative(&self.path);
         if hierarchy.version() == Version::V2 {
             enable_controllers(hierarchy, path, directory.as_fd())?;
         } else if hierarchy.has(Controller::Cpuset) {

@@ -56,6 +56,6 @@ pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
 pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Plug, Stdio};
 pub use crate::rootfs::make_rootfs;
-pub use crate::sandbox::{Made, Sandbox, make as make_sandbox, run_in};
+pub use crate::sandbox::{Holder, Made, Sandbox, make as make_sandbox, run_in};
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

@@ -5,8 +5,10 @@
 //! make ──────────────────────▶ loopback up; waits for what the caller tells it, in the caller's own words
 //! create_in: id maps,
 //!            hand_over ──────▶ run_in: the same plan, made from the same request
-//! mounts                       clones PID 1 as the caller's child, tells its pid, ends
+//! mounts                       clones PID 1 as the caller's child, tells its pid, waits
 //!            ◀────────────────
+//! into_holder: dropped, when
+//! there is time ─────────────▶ ends
 //! ```
 //!
 //! The holder belongs to no container and is in no cgroup of one. It never runs a program, and it ends when the caller
@@ -15,6 +17,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use sys::clone::{CloneFlags, Cloned, clone3};
@@ -22,7 +25,7 @@ use sys::process::exit_now;
 
 use crate::channel::{Channel, Message};
 use crate::child::{self, fail};
-use crate::create::{make_plan, write_map};
+use crate::create::{kill_and_reap, make_plan, write_map};
 use crate::error::{AtStep, CreateError, Result, Step};
 use crate::request::CreateRequest;
 
@@ -47,6 +50,7 @@ pub(crate) fn flags() -> CloneFlags {
 pub struct Sandbox {
     /// The holder's directory in `/proc`, which is of no other process when it has ended.
     holder: OwnedFd,
+    pidfd: OwnedFd,
     pub(crate) user: OwnedFd,
     pub(crate) network: OwnedFd,
     socket: OwnedFd,
@@ -65,7 +69,7 @@ pub enum Made {
 pub fn make() -> Result<Made> {
     let (ours, theirs) = sys::socket::pair(sys::socket::PairKind::Stream).at(Step::Sync)?;
     let (ready, childs) = Channel::pair()?;
-    let holder = match clone3(flags(), None).at(Step::Namespace)? {
+    let (holder, pidfd) = match clone3(flags(), None).at(Step::Namespace)? {
         Cloned::Child => {
             drop((ours, ready));
             // As the container's first process: nobody may look into it.
@@ -78,8 +82,9 @@ pub fn make() -> Result<Made> {
                 Err(error) => fail(&childs, Err(error)),
             }
         }
-        Cloned::Parent { pid, .. } => {
-            sys::process::open_directory(pid.as_raw_nonzero().get()).at(Step::Namespace)?
+        Cloned::Parent { pid, pidfd } => {
+            let directory = sys::process::open_directory(pid.as_raw_nonzero().get());
+            (directory.at(Step::Namespace)?, pidfd)
         }
     };
     drop(childs);
@@ -92,6 +97,7 @@ pub fn make() -> Result<Made> {
         user: open(&holder, "ns/user", OFlags::RDONLY)?,
         network: open(&holder, "ns/net", OFlags::RDONLY)?,
         holder,
+        pidfd,
         socket: ours,
     }))
 }
@@ -134,11 +140,27 @@ impl Sandbox {
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+
+    /// Returns the holder of a sandbox that is used up.
+    pub fn into_holder(self) -> Holder {
+        Holder(self.pidfd)
+    }
+}
+
+/// A holder that has nothing left to do. It is ended and reaped when this is dropped: that keeps a processor from a container
+/// that has just begun, when it is done at once.
+#[derive(Debug)]
+pub struct Holder(OwnedFd);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        kill_and_reap(self.0.as_fd());
+    }
 }
 
 /// Makes the container of `request` in the holder's namespaces: to be called in the holder, with the request that the caller
-/// gives to [`crate::create_in`] and the channel that it hands over. Never returns.
-pub fn run_in(request: CreateRequest<'_>, channel: OwnedFd) -> ! {
+/// gives to [`crate::create_in`] and the channel that it hands over. Never returns: the holder ends with its socket.
+pub fn run_in(request: CreateRequest<'_>, channel: OwnedFd, socket: BorrowedFd<'_>) -> ! {
     let channel = Channel::over(channel);
     rustix::process::umask(Mode::empty());
     let plan = match make_plan(&request, &mut Vec::new()) {
@@ -151,10 +173,21 @@ pub fn run_in(request: CreateRequest<'_>, channel: OwnedFd) -> ! {
         Ok(Cloned::Child) => child::run(&plan, channel, request.stdio, request.gate),
         Ok(Cloned::Parent { pid, pidfd }) => {
             let sent = channel.send_pid(pid, pidfd.as_fd());
+            // Their last ends are the container's.
+            drop((channel, pidfd, request.stdio, request.gate));
+            if sent.is_ok() {
+                wait_for_end(socket);
+            }
             exit_now(i32::from(sent.is_err()))
         }
         Err(error) => fail(&channel, Err(error)),
     }
+}
+
+/// Waits until the other end of `socket` is closed; whatever else happens ends the holder too.
+fn wait_for_end(socket: BorrowedFd<'_>) {
+    let mut sockets = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    rustix::event::poll(&mut sockets, None).ok();
 }
 
 fn open(holder: &OwnedFd, file: &str, flags: OFlags) -> Result<OwnedFd> {

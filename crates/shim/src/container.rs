@@ -9,6 +9,7 @@ use cgroup::{Cgroup, OomEvents};
 use logs::options::Options;
 use logs::record::Stream;
 use logs::writer::Writer;
+use runtime::Holder;
 use shim_api::message::State;
 use shim_api::task::{ExitRecord, LogConfig, RestartPolicy, Task};
 
@@ -32,10 +33,17 @@ pub(crate) struct Container {
     /// How many OOM kills were known before this run, and how many are known now.
     pub(crate) oom_kills_before: u64,
     pub(crate) oom_kills: u64,
-    /// Mounts that are dropped when there is time.
-    pub(crate) leftovers: Vec<OwnedFd>,
+    pub(crate) leftovers: Leftovers,
     /// When things that can wait are done.
     pub(crate) settle_at: Option<Instant>,
+}
+
+/// What the start of a run has used, and is dropped when there is time.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "held, never used")]
+pub(crate) struct Leftovers {
+    pub(crate) mounts: Vec<OwnedFd>,
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Where a container is in its life.

@@ -9,7 +9,7 @@ use shim_api::message::{Event, Failure};
 use shim_api::task::ExitRecord;
 use sys::process::Ended;
 
-use crate::container::{Container, Phase};
+use crate::container::{Container, Leftovers, Phase};
 use crate::exec::read_task;
 use crate::launch::{CGROUP_PATIENCE, Launched, has_own_pids, launch};
 use crate::plug::give_back;
@@ -174,7 +174,7 @@ impl Shim {
         let Some(container) = &mut self.container else {
             return;
         };
-        container.leftovers.clear();
+        container.leftovers = Leftovers::default();
         container.settle_at = None;
         self.remove_cgroup();
     }
@@ -202,7 +202,7 @@ impl Shim {
         };
         container.oom_kills_before = container.oom_kills;
         container.phase = Phase::Running(launched.run);
-        container.leftovers.extend(launched.leftovers);
+        container.leftovers = launched.leftovers;
         if launched.cgroup.is_some() {
             container.cgroup = launched.cgroup;
         }

@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use shim_api::message::Failure;
 use shim_api::task::Task;
 
-use crate::container::Run;
+use crate::container::{Leftovers, Run};
 use crate::keep::join_kept;
 use crate::plug::Networks;
 use crate::sandbox;
@@ -28,7 +28,7 @@ pub(crate) struct Launched {
     pub(crate) session: Session,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) warnings: Vec<String>,
-    pub(crate) leftovers: Vec<std::os::fd::OwnedFd>,
+    pub(crate) leftovers: Leftovers,
 }
 
 /// A compiled seccomp filter has at most 32,768 instructions of 8 bytes.
@@ -104,7 +104,10 @@ pub(crate) fn launch(
         session,
         cgroup: made,
         warnings: created.warnings,
-        leftovers: created.leftovers,
+        leftovers: Leftovers {
+            mounts: created.leftovers,
+            holder: sandbox.map(Sandbox::into_holder),
+        },
     })
 }
 

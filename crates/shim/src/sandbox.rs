@@ -5,7 +5,8 @@
 //! shim                               holder
 //! Assignment (the task) ───────────▶ decodes it
 //! streams, cgroup, id maps
-//! Go + descriptors ────────────────▶ plans, clones PID 1, ends
+//! Go + descriptors ────────────────▶ plans, clones PID 1, waits
+//! closed, after the start ─────────▶ ends
 //! ```
 
 use std::convert::Infallible;
@@ -131,5 +132,6 @@ fn carry_out(
     runtime::run_in(
         request(task, filter.as_deref(), stdio, cgroup.as_ref(), &[], plug),
         channel,
+        socket.as_fd(),
     )
 }

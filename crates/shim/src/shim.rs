@@ -19,7 +19,7 @@ use sys::signal::SignalSet;
 
 use crate::client::Client;
 use crate::connection::Connection;
-use crate::container::{Container, Phase};
+use crate::container::{Container, Leftovers, Phase};
 use crate::exit::look_for_oom_kills;
 use crate::launch::io_failure;
 use crate::session::{Owner, Part, Session};
@@ -283,7 +283,7 @@ impl Shim {
             return;
         }
         container.settle_at = None;
-        container.leftovers = Vec::new();
+        container.leftovers = Leftovers::default();
         container.log.open();
         if container.oom.is_none() {
             container.oom = container

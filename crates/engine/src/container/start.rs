@@ -131,34 +131,34 @@ async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result
     failpoint::reached("start.intent");
     *groups = Some(make_groups(&engine, &container));
 
-    // 2. hostname, hosts, resolv.conf; kept over restarts, removed with the container.
+    // 2. A shim, which gets ready beside the next steps. It ends by itself when nobody gives it a container.
+    let shim = engine
+        .new_shim(container.id.as_str())
+        .await
+        .map_err(|error| StartError::step("make the shim", error))?;
+    failpoint::reached("start.spawn");
+
+    // 3. hostname, hosts, resolv.conf; kept over restarts, removed with the container.
     write_files(&engine, &container)?;
     failpoint::reached("start.files");
 
-    // 3. The document that the shim runs from, also when no daemon lives; replaced by the next start.
+    // 4. The document that the shim runs from, also when no daemon lives; replaced by the next start.
     let task = task::build(&engine, &container)?;
     warn_of_lost(&task, &container);
     write_document(&task)?;
     failpoint::reached("start.document");
 
-    // 4. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
+    // 5. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
     crate::network::attach(&engine, &container)?;
     crate::network::enter(&engine, &container).await?;
     failpoint::reached("start.network");
 
-    // 5. A shim. It ends by itself when this daemon dies before the next step.
-    let shim = engine
-        .new_shim(container.id.as_str())
-        .await
-        .map_err(|error| StartError::step("make the shim", error))?;
+    // 6. The container. On failure the shim leaves nothing of it and ends.
     actor.events = Some(
         shim.subscribe()
             .await
             .map_err(|error| StartError::step("subscribe to the shim", error))?,
     );
-    failpoint::reached("start.spawn");
-
-    // 6. The container. On failure the shim leaves nothing of it and ends.
     let pending = std::mem::take(&mut container.streams().pending);
     let console_size = container.record().host.console_size;
     let started = shim
