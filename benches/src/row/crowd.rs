@@ -1,5 +1,7 @@
 //! The first container of a network and the thousandth (`--count N`: as many as one likes).
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Effort;
@@ -49,7 +51,11 @@ pub fn measure(effort: Effort) -> Result<Table> {
         })
     };
 
-    let alone = take_turns(&[on("full", "the first of the machine".to_owned())?], turns)?;
+    let alone = take_turns(
+        &[on("full", "the first of the machine".to_owned())?],
+        turns,
+        Duration::ZERO,
+    )?;
     let first = alone.first().and_then(Sample::median).unwrap_or_default();
     let mut add = |name: &str, sample: &Sample| {
         let cell = |percent| sample.percentile(percent).map(show).unwrap_or_default();
@@ -86,7 +92,7 @@ pub fn measure(effort: Effort) -> Result<Table> {
         on("full", format!("one more, after {count}"))?,
         on("other", format!("the first of another network, after {count}"))?,
     ];
-    for (subject, sample) in among.iter().zip(take_turns(&among, turns)?) {
+    for (subject, sample) in among.iter().zip(take_turns(&among, turns, Duration::ZERO)?) {
         add(&subject.name, &sample);
     }
     super::many::by_clients(count, &|number| {

@@ -1,5 +1,7 @@
 //! `exec` of `true` in a running container.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::Effort;
@@ -34,7 +36,7 @@ pub fn measure(effort: Effort) -> Result<Table> {
         }
         None => missing.push("docker"),
     }
-    let samples = take_turns(&subjects, effort.of(20, 300))?;
+    let samples = take_turns(&subjects, effort.of(20, 300), Duration::ZERO)?;
     let table = tabulate(
         "exec busybox true in a running container",
         &subjects,

@@ -1,6 +1,8 @@
 //! One container from nothing to gone on each kind of network: `run --rm busybox true`, the whole process of the command
 //! line.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::Effort;
@@ -16,6 +18,12 @@ const WAYS: [(&str, &[&str]); 4] = [
     ("the default bridge", &[]),
     ("a network of one's own, with names", &["--network", "net"]),
     ("the default bridge, a port published", &["-p", "8080:80"]),
+];
+
+/// What was before each run. Whoever types a command leaves an engine time to make ready for the next one.
+const RESTS: [(&str, Duration); 2] = [
+    ("another run", Duration::ZERO),
+    ("30 ms of rest", Duration::from_millis(30)),
 ];
 
 /// Measures Berth and docker in turn.
@@ -35,11 +43,11 @@ pub fn measure(effort: Effort) -> Result<Table> {
             });
         }
     }
-    let samples = take_turns(&subjects, effort.of(20, 200))?;
     let mut table = Table::new(
         "run --rm busybox true on networks",
         &[
             "engine, network",
+            "before",
             "median",
             "10 %",
             "90 %",
@@ -48,22 +56,26 @@ pub fn measure(effort: Effort) -> Result<Table> {
             "of berth's",
         ],
     );
-    for (index, (subject, sample)) in subjects.iter().zip(&samples).enumerate() {
-        let median = |index: usize| samples.get(index).and_then(|sample| sample.median());
-        let time = median(index).with_context(|| format!("{} failed", subject.name))?;
-        let way = index % WAYS.len();
-        let bare = median(index - way).unwrap_or_default();
-        let more = difference(bare, time);
-        let percentile = |percent| sample.percentile(percent).map(show).unwrap_or_default();
-        table.row([
-            subject.name.clone(),
-            show(time),
-            percentile(10),
-            percentile(90),
-            sample.count().to_string(),
-            if way == 0 { String::new() } else { more },
-            format!("{} ×", ratio(median(way).unwrap_or_default(), time)),
-        ]);
+    for (before, rest) in RESTS {
+        let samples = take_turns(&subjects, effort.of(20, 200), rest)?;
+        for (index, (subject, sample)) in subjects.iter().zip(&samples).enumerate() {
+            let median = |index: usize| samples.get(index).and_then(|sample| sample.median());
+            let time = median(index).with_context(|| format!("{} failed", subject.name))?;
+            let way = index % WAYS.len();
+            let bare = median(index - way).unwrap_or_default();
+            let more = difference(bare, time);
+            let percentile = |percent| sample.percentile(percent).map(show).unwrap_or_default();
+            table.row([
+                subject.name.clone(),
+                before.to_owned(),
+                show(time),
+                percentile(10),
+                percentile(90),
+                sample.count().to_string(),
+                if way == 0 { String::new() } else { more },
+                format!("{} ×", ratio(median(way).unwrap_or_default(), time)),
+            ]);
+        }
     }
     if sites.len() < 2 {
         table.row(["docker", "not installed"]);

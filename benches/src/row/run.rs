@@ -1,5 +1,7 @@
 //! One container from nothing to gone: `run --rm --network none busybox true`, the whole process of the command line.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 
 use super::Effort;
@@ -40,7 +42,7 @@ pub fn measure(effort: Effort) -> Result<Table> {
         Some(subject) => subjects.push(subject),
         None => missing.push("docker"),
     }
-    let samples = take_turns(&subjects, effort.of(20, 300))?;
+    let samples = take_turns(&subjects, effort.of(20, 300), Duration::ZERO)?;
     let table = tabulate(
         "run --rm --network none busybox true",
         &subjects,
@@ -51,9 +53,9 @@ pub fn measure(effort: Effort) -> Result<Table> {
     Ok(table)
 }
 
-/// Runs all subjects one after the other, `turns` times. A subject that fails at its first run is left out, with its
-/// reason on stderr.
-pub fn take_turns(subjects: &[Subject], turns: usize) -> Result<Vec<Sample>> {
+/// Runs all subjects one after the other, `turns` times, each after a `rest` of the machine. A subject that fails at its first
+/// run is left out, with its reason on stderr.
+pub fn take_turns(subjects: &[Subject], turns: usize, rest: Duration) -> Result<Vec<Sample>> {
     let mut plain = Runner::start(Hierarchies::AsTheyAre)?;
     let mut without_unified = Runner::start(Hierarchies::WithoutUnified)?;
     let mut samples = vec![Sample::default(); subjects.len()];
@@ -68,6 +70,7 @@ pub fn take_turns(subjects: &[Subject], turns: usize) -> Result<Vec<Sample>> {
                 Hierarchies::AsTheyAre => &mut plain,
                 Hierarchies::WithoutUnified => &mut without_unified,
             };
+            std::thread::sleep(rest);
             match runner.time(&subject.line) {
                 Ok(time) if turn > 1 => samples[index].add(time),
                 Ok(_) => {}

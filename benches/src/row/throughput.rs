@@ -1,4 +1,7 @@
 //! Bytes and requests a second through an engine's networks: iperf3, and wrk with nginx. `--count N`: as many turns.
+//!
+//! iperf3 is told to use Reno's congestion control: BBR, which is some machines' default, sends from the timers of whichever
+//! processor, so that packets of one connection overtake each other, and measures mostly that.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,6 +35,9 @@ http {
 }
 ";
 
+/// A report to read, and the congestion control that every user may choose.
+const IPERF: [&str; 3] = ["-J", "-C", "reno"];
+
 /// Measures Berth and docker in turn.
 pub fn measure(effort: Effort) -> Result<Table> {
     let mut table = Table::new(
@@ -43,6 +49,8 @@ pub fn measure(effort: Effort) -> Result<Table> {
             "least",
             "most",
             "turns",
+            "of docker's",
+            "processor time",
             "of docker's",
         ],
     );
@@ -59,31 +67,37 @@ pub fn measure(effort: Effort) -> Result<Table> {
     let seconds = "1";
     let turns = effort.many(2, 13);
     let mut results = vec![vec![Vec::new(); WAYS.len()]; subjects.len()];
+    let mut costs = results.clone();
     for turn in 0..turns {
         for (way, (_, measure)) in WAYS.iter().enumerate() {
             let mut order: Vec<usize> = (0..subjects.len()).collect();
             // Who is first has no advantage.
             order.rotate_left(turn % subjects.len());
             for index in order {
+                let before = busy()?;
                 let rate = measure(&subjects[index], seconds)?;
                 results[index][way].push(rate);
+                costs[index][way].push((busy()? - before) / rate);
             }
         }
     }
     for (way, (name, _)) in WAYS.iter().enumerate() {
-        let sorted = |index: usize| {
-            let mut rates: Vec<f64> = results[index][way].clone();
-            rates.sort_unstable_by(f64::total_cmp);
-            rates
+        let sorted = |of: &[Vec<Vec<f64>>], index: usize| {
+            let mut sorted = of[index][way].clone();
+            sorted.sort_unstable_by(f64::total_cmp);
+            sorted
         };
-        let middle = |rates: &[f64]| rates.get(rates.len() / 2).copied().unwrap_or_default();
+        let middle = |sorted: &[f64]| sorted.get(sorted.len() / 2).copied().unwrap_or_default();
         for (index, subject) in subjects.iter().enumerate() {
-            let rates = sorted(index);
-            let of_docker = if index == 0 && subjects.len() > 1 {
-                format!("{:.2} ×", middle(&rates) / middle(&sorted(1)))
-            } else {
-                String::new()
+            let rates = sorted(&results, index);
+            let of_docker = |of: &[Vec<Vec<f64>>]| {
+                if index == 0 && subjects.len() > 1 {
+                    format!("{:.2} ×", middle(&sorted(of, 0)) / middle(&sorted(of, 1)))
+                } else {
+                    String::new()
+                }
             };
+            let cost = middle(&sorted(&costs, index));
             let cell = |rate: Option<f64>| rate.map(show).unwrap_or_default();
             table.row([
                 (*name).to_owned(),
@@ -92,7 +106,14 @@ pub fn measure(effort: Effort) -> Result<Table> {
                 cell(rates.first().copied()),
                 cell(rates.last().copied()),
                 turns.to_string(),
-                of_docker,
+                of_docker(&results),
+                // Of all processors, for a gigabit or a request.
+                if cost < 1e-3 {
+                    format!("{:.1} µs", cost * 1e6)
+                } else {
+                    format!("{:.1} ms", cost * 1e3)
+                },
+                of_docker(&costs),
             ]);
         }
     }
@@ -120,8 +141,8 @@ const WAYS: [(&str, Way); 7] = [
         subject.iperf_of_container(testkit::lab::NEIGHBOUR, seconds, &[])
     }),
     ("outside to a published port", |subject, seconds| {
-        let words = ["iperf3", "-c", MACHINE, "-p", "15201", "-t", seconds, "-J"];
-        gigabits(&subject.site.outside.run(&words)?.text()?)
+        let words = ["iperf3", "-c", MACHINE, "-p", "15201", "-t", seconds];
+        gigabits(&subject.site.outside.run(&[&words[..], &IPERF].concat())?.text()?)
     }),
     ("wrk, outside to a published nginx", |subject, seconds| {
         subject.wrk(&subject.site.outside, seconds, &[])
@@ -166,8 +187,8 @@ impl<'a> Subject<'a> {
     }
 
     fn iperf_of_container(&self, server: &str, seconds: &str, more: &[&str]) -> Result<f64> {
-        let words = ["exec", "client", "/bin/iperf3", "-c", server, "-t", seconds, "-J"];
-        gigabits(&self.site.ok(&[&words[..], more].concat())?)
+        let words = ["exec", "client", "/bin/iperf3", "-c", server, "-t", seconds];
+        gigabits(&self.site.ok(&[&words[..], &IPERF, more].concat())?)
     }
 
     fn wrk(&self, from: &Host, seconds: &str, more: &[&str]) -> Result<f64> {
@@ -207,6 +228,22 @@ fn gigabits(report: &str) -> Result<f64> {
     let report: serde_json::Value = serde_json::from_str(report)?;
     let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
     Ok(bits.context("iperf3 says no rate")? / 1e9)
+}
+
+/// Returns how many seconds the processors have been busy since the machine began, together (proc_stat(5)).
+fn busy() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    // The fourth is idle, the fifth waits for a disk; the kernel counts in hundredths for programs.
+    let idle: f64 = fields.iter().skip(3).take(2).sum();
+    Ok((fields.iter().sum::<f64>() - idle) / 100.0)
 }
 
 fn show(rate: f64) -> String {
