@@ -63,13 +63,15 @@ pub fn write_atomic(path: &Path, content: &[u8], mode: u32, durability: Durabili
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    match std::fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(FileError::new("remove", &temporary, error));
+    let mut file = match create_new(&temporary, mode) {
+        // That of a process with this number, which was killed.
+        Err(error) if error.io().kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(&temporary)
+                .map_err(|source| FileError::new("remove", &temporary, source))?;
+            create_new(&temporary, mode)?
         }
-        _ => {}
-    }
-    let mut file = create_new(&temporary, mode)?;
+        created => created?,
+    };
     let done = file
         .write_all(content)
         .map_err(|source| FileError::new("write", &temporary, source))

@@ -50,6 +50,7 @@ pub(crate) fn flags() -> CloneFlags {
 pub struct Sandbox {
     /// The holder's directory in `/proc`, which is of no other process when it has ended.
     holder: OwnedFd,
+    pid: Pid,
     pidfd: OwnedFd,
     pub(crate) user: OwnedFd,
     pub(crate) network: OwnedFd,
@@ -69,7 +70,7 @@ pub enum Made {
 pub fn make() -> Result<Made> {
     let (ours, theirs) = sys::socket::pair(sys::socket::PairKind::Stream).at(Step::Sync)?;
     let (ready, childs) = Channel::pair()?;
-    let (holder, pidfd) = match clone3(flags(), None).at(Step::Namespace)? {
+    let (holder, pid, pidfd) = match clone3(flags(), None).at(Step::Namespace)? {
         Cloned::Child => {
             drop((ours, ready));
             // As the container's first process: nobody may look into it.
@@ -84,7 +85,7 @@ pub fn make() -> Result<Made> {
         }
         Cloned::Parent { pid, pidfd } => {
             let directory = sys::process::open_directory(pid.as_raw_nonzero().get());
-            (directory.at(Step::Namespace)?, pidfd)
+            (directory.at(Step::Namespace)?, pid, pidfd)
         }
     };
     drop(childs);
@@ -97,6 +98,7 @@ pub fn make() -> Result<Made> {
         user: open(&holder, "ns/user", OFlags::RDONLY)?,
         network: open(&holder, "ns/net", OFlags::RDONLY)?,
         holder,
+        pid,
         pidfd,
         socket: ours,
     }))
@@ -141,20 +143,32 @@ impl Sandbox {
         self.socket.as_fd()
     }
 
+    /// Lets the holder work beside the caller, who is about to wake it. Where there is one CPU, one waits for the other.
+    pub fn keep_beside(&self) {
+        sys::process::keep_off_this_cpu(self.pid, &self.pidfd).ok();
+    }
+
     /// Returns the holder of a sandbox that is used up.
     pub fn into_holder(self) -> Holder {
-        Holder(self.pidfd)
+        Holder {
+            pidfd: self.pidfd,
+            _socket: self.socket,
+        }
     }
 }
 
 /// A holder that has nothing left to do. It is ended and reaped when this is dropped: that keeps a processor from a container
 /// that has just begun, when it is done at once.
 #[derive(Debug)]
-pub struct Holder(OwnedFd);
+pub struct Holder {
+    pidfd: OwnedFd,
+    /// With its end the holder would end by itself, at once.
+    _socket: OwnedFd,
+}
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        kill_and_reap(self.0.as_fd());
+        kill_and_reap(self.pidfd.as_fd());
     }
 }
 
@@ -170,7 +184,13 @@ pub fn run_in(request: CreateRequest<'_>, channel: OwnedFd, socket: BorrowedFd<'
     let into = plan.entry.as_ref().and_then(|entry| entry.unified());
     let flags = plan.namespaces.clone_flags() | CloneFlags::PARENT;
     match clone3(flags, into).at(Step::Namespace) {
-        Ok(Cloned::Child) => child::run(&plan, channel, request.stdio, request.gate),
+        Ok(Cloned::Child) => {
+            // From here on it is the container's, on every CPU that its group has.
+            if let Err(error) = sys::process::reset_cpu_affinity().at(Step::Process) {
+                fail(&channel, Err(error));
+            }
+            child::run(&plan, channel, request.stdio, request.gate)
+        }
         Ok(Cloned::Parent { pid, pidfd }) => {
             let sent = channel.send_pid(pid, pidfd.as_fd());
             // Their last ends are the container's.

@@ -1,6 +1,6 @@
 //! The end of processes: reaping, the exit record, what the policy says, and the telling, in this order.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::clock::Timestamp;
 use base::file::{Durability, write_atomic};
@@ -15,6 +15,10 @@ use crate::launch::{CGROUP_PATIENCE, Launched, has_own_pids, launch};
 use crate::plug::give_back;
 use crate::session::Owner;
 use crate::shim::Shim;
+
+/// How long those who wait for a container's end have the processors to themselves: what is left of it takes grace periods
+/// and directories of ten hierarchies to take down.
+const MOMENT: Duration = Duration::from_millis(2);
 
 impl Shim {
     /// Reaps every process that has ended: PID 1, those of execs, and orphans.
@@ -112,6 +116,9 @@ impl Shim {
         }
         self.broadcast(&event);
         self.close_container_sessions();
+        if !restarts {
+            std::thread::sleep(MOMENT);
+        }
         drop(former);
         let is_spent = self
             .container

@@ -49,6 +49,7 @@ pub(crate) fn assign(
     task: &Task,
     console_size: Option<(u16, u16)>,
 ) -> Result<(), FrameError> {
+    sandbox.keep_beside();
     frame::send(sandbox.socket(), &Assignment { task, console_size }, &[])
 }
 

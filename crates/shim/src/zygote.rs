@@ -15,6 +15,7 @@ use oci_spec::runtime::Spec;
 use runtime::Made;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use shim_api::frame::{self, Decoder, FrameError, Received};
 use shim_api::message::Request;
 use shim_api::task::{LogConfig, RestartPolicy, Task};
@@ -74,12 +75,20 @@ enum Role {
     Spare { channel: OwnedFd, is_first: bool },
 }
 
+/// A shim that waits, as the zygote sees it.
+#[derive(Debug)]
+struct Spare {
+    channel: OwnedFd,
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
 #[derive(Debug)]
 struct Zygote {
     socket: OwnedFd,
     decoder: Decoder,
-    /// The channel to the shim that waits.
-    spare: Option<OwnedFd>,
+    /// The shim that waits.
+    spare: Option<Spare>,
     /// The channel of the last one that waited; it closes its end when its container was started.
     starting: Option<OwnedFd>,
 }
@@ -141,8 +150,12 @@ impl Zygote {
                 channel: theirs,
                 is_first,
             }),
-            Ok(Cloned::Parent { .. }) => {
-                self.spare = Some(ours);
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                self.spare = Some(Spare {
+                    channel: ours,
+                    pid,
+                    pidfd,
+                });
                 self.starting = None;
                 None
             }
@@ -155,8 +168,10 @@ impl Zygote {
         let Some(spare) = self.spare.take() else {
             return false;
         };
-        let is_given = frame::send(spare.as_fd(), request, &[connection.as_fd()]).is_ok();
-        self.starting = Some(spare);
+        // The daemon that woke the zygote on its CPU goes on with the start.
+        sys::process::keep_off_this_cpu(spare.pid, &spare.pidfd).ok();
+        let is_given = frame::send(spare.channel.as_fd(), request, &[connection.as_fd()]).is_ok();
+        self.starting = Some(spare.channel);
         is_given
     }
 }
@@ -181,6 +196,8 @@ fn wait_for_task(channel: OwnedFd, layout: Option<Layout>, is_first: bool) -> Ex
     let mut decoder = Decoder::default();
     let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
     let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
+    // Awake: from here on it may run wherever there is room.
+    sys::process::reset_cpu_affinity().ok();
     match (request, connection) {
         (Ok(Some(request)), Some(connection)) => {
             shim::serve(signals, connection, &request.id, layout, Some(channel), sandbox)

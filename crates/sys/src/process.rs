@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::thread::CpuSet;
 
 use crate::error::{SyscallError, call, check};
 
@@ -296,14 +297,35 @@ fn prctl(option: libc::c_int, argument: libc::c_ulong) -> Result<(), SyscallErro
 
 /// Lets the calling thread run on every CPU of its cpuset, whatever the program that started it was pinned to.
 pub fn reset_cpu_affinity() -> Result<(), SyscallError> {
-    let mut every = rustix::thread::CpuSet::new();
-    for cpu in 0..rustix::thread::CpuSet::MAX_CPU {
-        every.set(cpu);
-    }
     call!(
-        rustix::thread::sched_setaffinity(None, &every),
+        rustix::thread::sched_setaffinity(None, &every_cpu()),
         "sched_setaffinity(every CPU)"
     )
+}
+
+/// Keeps a process that sleeps off the CPU of the caller, who is about to wake it and goes on working, until the process calls
+/// [`reset_cpu_affinity`]. An error where there is no other CPU.
+///
+/// The kernel likes to run who is woken where the waker runs, in its place. It would look for a CPU that is idle, but in a
+/// virtual machine those are away from the host's and count as preempted (`available_idle_cpu` in kernel/sched): so both
+/// share one CPU and the others sleep.
+pub fn keep_off_this_cpu(pid: Pid, pidfd: impl AsFd) -> Result<(), SyscallError> {
+    // The number is the process's as long as it lives, which takes longer to become another's than the next call.
+    crate::signal::pidfd_send_signal(pidfd.as_fd(), 0)?;
+    let mut others = every_cpu();
+    others.unset(rustix::thread::sched_getcpu());
+    call!(
+        rustix::thread::sched_setaffinity(Some(pid), &others),
+        "sched_setaffinity({pid:?}, every other CPU)"
+    )
+}
+
+fn every_cpu() -> CpuSet {
+    let mut every = CpuSet::new();
+    for cpu in 0..CpuSet::MAX_CPU {
+        every.set(cpu);
+    }
+    every
 }
 
 /// Opens the directory of process `pid` in /proc. It stays that process's: nothing can be opened through it any more when

@@ -51,6 +51,13 @@ fn has_ended(pid: u32) -> bool {
     stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
 }
 
+/// Returns the CPUs that a process may run on.
+fn cpus(pid: u32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("Cpus_allowed:"));
+    line.unwrap().to_owned()
+}
+
 fn task(host: &Host, script: &str) -> Box<Task> {
     let mut task = host.task(script);
     host::own_user_namespace(host, &mut task);
@@ -85,6 +92,10 @@ async fn a_container_gets_the_namespaces_that_were_made_ahead() {
     let controllers = cgroups.lines().filter(|line| !line.contains(":name="));
     for line in controllers {
         assert!(line.ends_with(&host.cgroup_path()), "{line}");
+    }
+    // Each was kept off a CPU when it was woken.
+    for process in [pid, shim] {
+        assert_eq!(cpus(process), cpus(host.zygote_pid()));
     }
     until("the holder's end", || has_ended(holder)).await;
     connection.signal(None, 9, true).await.unwrap();
