@@ -214,13 +214,13 @@ async fn wrong_requests_leave_nothing() {
 async fn a_start_without_a_shim_fails_and_can_be_removed() {
     let sandbox = Sandbox::new("start");
     let engine = sandbox.open().await;
-    let created = create(&engine, sandbox.request("one")).await.unwrap();
+    create(&engine, sandbox.request("one")).await.unwrap();
     let error = start(&engine, "one").await.unwrap_err();
     assert_eq!(error.kind(), Kind::Internal);
     let view = inspect(&engine, "one", false).await.unwrap().view;
     assert_eq!((view.status.as_str(), view.exit.code), ("created", 128));
-    let task = engine.layout.task(&created.id);
-    let task: shim_api::task::Task = serde_json::from_slice(&std::fs::read(task).unwrap()).unwrap();
+    let container = engine.registry.find("one").unwrap();
+    let task = crate::container::task::build(&engine, &container).unwrap();
     assert_eq!(
         task.spec.process().as_ref().unwrap().args().as_ref().unwrap(),
         &["true"]

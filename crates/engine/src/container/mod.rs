@@ -31,7 +31,7 @@ mod start;
 mod state;
 mod stats;
 mod stop;
-mod task;
+pub(crate) mod task;
 mod top;
 mod update;
 mod view;
