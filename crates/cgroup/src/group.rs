@@ -192,12 +192,12 @@ impl Cgroup {
             node::file_error(call, &hierarchy.mount_point().join(path), source)
         };
         // Mostly it is there: made by who asks for a container, and then taken over by who runs it.
-        let result = match node::open_directory(root, path) {
+        match node::open_directory(root, path) {
             Ok(directory) => return self.complete(hierarchy, directory),
-            Err(Errno::NOENT) => node::make_directory(root, path),
+            Err(Errno::NOENT) => {}
             Err(source) => return Err(fail("open", path, source)),
-        };
-        let result = match result {
+        }
+        let result = match node::make_directory(root, path) {
             Err(Errno::NOENT) => {
                 for parent in ancestors(path) {
                     match node::make_directory(root, parent) {

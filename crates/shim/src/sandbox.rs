@@ -6,7 +6,7 @@
 //! Assignment (the task) ───────────▶ decodes it
 //! streams, cgroup, id maps
 //! Go + descriptors ────────────────▶ plans, clones PID 1, waits
-//! closed, after the start ─────────▶ ends
+//! when there is time: Holder ──────▶ is ended
 //! ```
 
 use std::convert::Infallible;
