@@ -301,7 +301,7 @@ fn serve(
         bind_ids: request.bind_ids,
         warnings,
     };
-    let made_root = rootfs::make(request.rootfs, user_namespace)?;
+    let made_root = rootfs::make(request.rootfs, user_namespace, !rootfs::is_read_only(plan.spec))?;
     let mut trees = vec![made_root.tree];
     for planned in plan.mounts.iter().filter(|planned| planned.kind.is_parents()) {
         trees.extend(maker.make(planned, plan.spec)?);

@@ -55,7 +55,7 @@ pub use crate::exec::exec;
 pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
 pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Plug, Stdio};
-pub use crate::rootfs::make_rootfs;
+pub use crate::rootfs::{Looked, make_rootfs};
 pub use crate::sandbox::{Holder, Made, Sandbox, make as make_sandbox, run_in};
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

@@ -10,8 +10,10 @@ use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, StatVfs, StatVfsMountFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
+use sys::SyscallError;
 use sys::clone::CloneFlags;
 use sys::mount::{Attributes, Depth, fsconfig_set_fd, fsconfig_set_string};
 use sys::path::Root;
@@ -184,6 +186,22 @@ fn options(layers: &[OwnedFd], upper: BorrowedFd<'_>, work: BorrowedFd<'_>, vola
 
 pub(crate) fn no_idmap(path: &Path) -> String {
     format!("idmap {path:?} (the file system cannot be used in a user namespace; --userns=host does without)")
+}
+
+/// Returns why an overlay that should be writable is not, if so. The kernel makes it read-only, and says so in its log alone,
+/// when it cannot make its work directory (fs/overlayfs/super.c, "mounting read-only"); what it met is met again here.
+pub(crate) fn why_read_only(tree: BorrowedFd<'_>, work: &Path) -> Option<SyscallError> {
+    let is_read_only = |state: StatVfs| state.f_flag.contains(StatVfsMountFlags::RDONLY);
+    if !rustix::fs::fstatvfs(tree).is_ok_and(is_read_only) {
+        return None;
+    }
+    let probed = Root::open(work).and_then(|root| {
+        root.mkdir_all("probe", 0o700)?;
+        root.remove_all("probe")
+    });
+    // There may be room again by now.
+    let then = || SyscallError::new("mkdirat(\"work\")", Errno::NOSPC);
+    Some(probed.err().unwrap_or_else(then))
 }
 
 /// Removes the mark of a volatile overlay (Documentation/filesystems/overlayfs.rst); returns whether there was one.

@@ -7,6 +7,7 @@ use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
+use sys::SyscallError;
 use sys::mount::{Attributes, Change, Depth, Propagation, mount_setattr};
 use sys::path::Root;
 
@@ -23,14 +24,38 @@ pub(crate) struct Made {
     pub(crate) leftovers: Vec<OwnedFd>,
 }
 
-/// Puts the root file system of a container that does not run together, as a detached mount, for whoever looks into it.
-/// Nobody else may have it mounted.
-pub fn make_rootfs(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd> {
-    make(rootfs, user_namespace).map(|made| made.tree)
+/// A root file system for whoever looks into a container that does not run.
+#[derive(Debug)]
+pub struct Looked {
+    /// The root, as a detached mount.
+    pub tree: OwnedFd,
+    /// Why nothing can be written, if the kernel made it read-only for want of room.
+    pub full: Option<SyscallError>,
 }
 
-/// Puts the root file system together (parent).
-pub(crate) fn make(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<Made> {
+/// Puts the root file system of a container that does not run together, for whoever looks into it. Nobody else may have it
+/// mounted. It can be looked into on a full disk too.
+pub fn make_rootfs(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<Looked> {
+    let tree = assemble(rootfs, user_namespace)?.tree;
+    let full = match rootfs {
+        Rootfs::Directory { .. } => None,
+        Rootfs::Overlay { work, .. } => overlay::why_read_only(tree.as_fd(), work),
+    };
+    Ok(Looked { tree, full })
+}
+
+/// Puts the root file system together (parent); one that is to be `writable` is so.
+pub(crate) fn make(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>, writable: bool) -> Result<Made> {
+    let made = assemble(rootfs, user_namespace)?;
+    if let (Rootfs::Overlay { work, .. }, true) = (rootfs, writable)
+        && let Some(error) = overlay::why_read_only(made.tree.as_fd(), work)
+    {
+        return Err(error).at_with(Step::Rootfs, || format!("make overlay's directory in {work:?}"));
+    }
+    Ok(made)
+}
+
+fn assemble(rootfs: &Rootfs, user_namespace: Option<BorrowedFd<'_>>) -> Result<Made> {
     match rootfs {
         Rootfs::Directory { path, idmap } => {
             let tree = sys::mount::open_tree_clone_at(path, Depth::Recursive).at(Step::Rootfs)?;
@@ -162,11 +187,7 @@ pub(crate) fn finish(root: &Root, attached: &[Attached<'_>], spec: &Spec) -> Res
             })?;
         }
     }
-    if spec
-        .root()
-        .as_ref()
-        .is_some_and(|root| root.readonly() == Some(true))
-    {
+    if is_read_only(spec) {
         mount_setattr(root, Depth::One, read_only).at_with(Step::Rootfs, || "make / read-only".to_owned())?;
     }
     let linux = spec.linux().as_ref();
@@ -202,6 +223,12 @@ pub(crate) fn find<'a, 'b>(attached: &'b [Attached<'a>], destination: &str) -> O
         .iter()
         .rev()
         .find(|mount| is_path(&mount.planned.destination, destination))
+}
+
+/// Returns whether the root is to be read-only.
+pub(crate) fn is_read_only(spec: &Spec) -> bool {
+    let root = spec.root().as_ref();
+    root.is_some_and(|root| root.readonly() == Some(true))
 }
 
 /// Returns whether an errno says that a path is not there.

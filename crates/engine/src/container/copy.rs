@@ -136,12 +136,11 @@ pub async fn put(
             keep_kinds: request.keep_kinds,
             owner,
         };
-        extract::extract(sight, &resolved, directory, archive, &options).map_err(|error| {
-            if error.is_read_only() && is_full(&sight.root) {
-                let cause = std::io::Error::from(rustix::io::Errno::NOSPC);
-                return FilesError::step("copy files into", &target, Kind::Internal, cause);
+        extract::extract(sight, &resolved, directory, archive, &options).map_err(|error| match &sight.full {
+            Some(cause) if error.is_read_only() => {
+                FilesError::step("copy files into", &target, Kind::Internal, cause.clone())
             }
-            extract_error(&target, &resolved, error)
+            _ => extract_error(&target, &resolved, error),
         })
     })
     .await?;
@@ -184,11 +183,6 @@ fn denied(text: &str) -> FilesError {
     FilesError::Denied {
         text: text.to_owned(),
     }
-}
-
-/// Returns whether there is no room. The kernel makes an overlay read-only when it finds none for its work directory.
-fn is_full(root: &sys::path::Root) -> bool {
-    rustix::fs::fstatvfs(root).is_ok_and(|state| state.f_bavail == 0 || state.f_favail == 0)
 }
 
 fn extract_error(container: &Container, path: &str, error: extract::ExtractError) -> FilesError {

@@ -32,8 +32,14 @@ impl Plugged {
         speed
     }
 
-    fn received(&self) -> f64 {
-        self.speed(&self.machine, &self.container, CONTAINER)
+    /// Measures what the container gets until it is about `megabits` a second.
+    fn receives(&self, megabits: f64) {
+        is_reached(megabits, || self.speed(&self.machine, &self.container, CONTAINER));
+    }
+
+    /// Measures what the container gets rid of until it is about `megabits` a second.
+    fn sends(&self, megabits: f64) {
+        is_reached(megabits, || self.sent());
     }
 
     fn sent(&self) -> f64 {
@@ -45,8 +51,19 @@ impl Plugged {
     }
 }
 
-fn is_about(speed: f64, megabits: f64) -> bool {
-    (megabits * 0.9375..=megabits * 1.025).contains(&(speed / 1e6))
+/// Measures up to five times: a machine that stands still for a moment blurs one measurement, for what was not sent in time is
+/// never made up for; a rate that is not held blurs them all.
+fn is_reached(megabits: f64, measure: impl Fn() -> f64) {
+    let wanted = megabits * 0.9375..=megabits * 1.025;
+    let mut measured = Vec::new();
+    for _ in 0..5 {
+        let speed = measure() / 1e6;
+        if wanted.contains(&speed) {
+            return;
+        }
+        measured.push(speed);
+    }
+    panic!("{measured:?} Mbit/s instead of {megabits}");
 }
 
 #[test]
@@ -59,21 +76,21 @@ fn rates_hold_both_ways_and_change_while_it_runs() {
         sent: rate(8),
     };
     shape::limit(&mut world.route, PORT, both).unwrap();
-    for speed in [world.received(), world.sent()] {
-        assert!(is_about(speed, 8.0), "{speed} bits in a second");
-    }
+    world.receives(8.0);
+    world.sends(8.0);
     let other = Rates {
         received: rate(40),
         sent: None,
     };
     shape::limit(&mut world.route, PORT, other).unwrap();
-    let (received, sent) = (world.received(), world.sent());
-    assert!(is_about(received, 40.0), "{received} bits in a second");
+    world.receives(40.0);
+    let sent = world.sent();
     assert!(sent > 100e6, "{sent} bits in a second");
     shape::limit(&mut world.route, PORT, both).unwrap();
     shape::limit(&mut world.route, PORT, Rates::default()).unwrap();
     shape::limit(&mut world.route, PORT, Rates::default()).unwrap();
-    assert!(world.received() > 100e6);
+    let received = world.speed(&world.machine, &world.container, CONTAINER);
+    assert!(received > 100e6, "{received} bits in a second");
     assert_eq!(world.links(), links);
 }
 
@@ -89,8 +106,7 @@ fn a_port_that_comes_again_is_shaped_again_and_released() {
     endpoint::leave(&mut world.route, PORT).unwrap();
     world.plug();
     shape::limit(&mut world.route, PORT, rates).unwrap();
-    let sent = world.sent();
-    assert!(is_about(sent, 8.0), "{sent} bits in a second");
+    world.sends(8.0);
     endpoint::leave(&mut world.route, PORT).unwrap();
     for _ in 0..2 {
         shape::release(&mut world.route, PORT).unwrap();

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 
+use oci::rootfs::Rootfs;
 use runtime::{BindIds, Gate, Stdio, Step, create, start};
 use serde_json::json;
 
@@ -29,6 +30,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("joined_namespaces", joined_namespaces),
     ("sysctls_and_limits", sysctls_and_limits),
     ("read_only_root", read_only_root),
+    (
+        "a_full_disk_is_no_read_only_root",
+        a_full_disk_is_no_read_only_root,
+    ),
     ("tmpfs_with_a_copy", tmpfs_with_a_copy),
 ];
 
@@ -432,6 +437,61 @@ fn read_only_root() {
     document["root"]["readonly"] = json!(true);
     let outcome = run(&document, &scratch.overlay(true)).unwrap();
     assert_eq!(outcome.output, "sh: can't create /x: Read-only file system\ny\n");
+}
+
+/// The kernel makes an overlay read-only when its work directory finds no room: a container that runs on it would see a
+/// file system that nobody made read-only.
+fn a_full_disk_is_no_read_only_root() {
+    let scratch = Scratch::new();
+    let Rootfs::Overlay { lowers, .. } = scratch.overlay(false) else {
+        unreachable!("that is what was asked for");
+    };
+    for mount_point in ["proc", "dev", "sys"] {
+        drop(scratch.root().mkdir_all(mount_point, 0o755).unwrap());
+    }
+    let disk = scratch.path.join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let no_flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &disk, "tmpfs", no_flags, c"nr_inodes=16").unwrap();
+    for directory in ["upper", "work"] {
+        std::fs::create_dir(disk.join(directory)).unwrap();
+    }
+    let ballast: Vec<_> = (0..16).map(|number: u32| disk.join(number.to_string())).collect();
+    let taken: Vec<_> = ballast
+        .iter()
+        .filter(|file| std::fs::File::create(file).is_ok())
+        .collect();
+    let rootfs = Rootfs::Overlay {
+        lowers,
+        upper: disk.join("upper"),
+        work: disk.join("work"),
+        idmap: false,
+        volatile: false,
+    };
+    let mut read_only = document(&["cat", "/etc/group"]);
+    read_only["root"]["readonly"] = json!(true);
+    let full = run(&document(&["true"]), &rootfs);
+    let looked = runtime::make_rootfs(&rootfs, None).map(|looked| looked.full);
+    let read = run(&read_only, &rootfs);
+    for file in &taken {
+        std::fs::remove_file(file).unwrap();
+    }
+    let with_room = run(
+        &document(&["sh", "-c", "echo x > /etc/group; cat /etc/group"]),
+        &rootfs,
+    );
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
+
+    let full = full.unwrap_err();
+    assert_eq!(
+        (full.step(), full.errno()),
+        (Step::Rootfs, libc::ENOSPC),
+        "{full}"
+    );
+    assert!(full.to_string().contains("No space left on device"), "{full}");
+    assert_eq!(looked.unwrap().unwrap().raw_errno(), libc::ENOSPC);
+    assert!(read.unwrap().output.contains("alice"));
+    assert_eq!(with_room.unwrap().output, "x\n");
 }
 
 fn tmpfs_with_a_copy() {

@@ -32,6 +32,8 @@ use crate::container::{host_files, task};
 pub(super) struct Sight {
     pub(super) root: Root,
     pub(super) ids: IdShift,
+    /// Why nothing can be written in it, if the disk has no room for a writable one.
+    pub(super) full: Option<SyscallError>,
 }
 
 /// Runs `work` with the container's root, on a thread of its own that makes files as the container's root user.
@@ -124,6 +126,7 @@ fn of_process(container: &Container, pid: i32) -> Result<Sight, FilesError> {
     Ok(Sight {
         root: Root::from_fd(root),
         ids: id_shift(&container.record()),
+        full: None,
     })
 }
 
@@ -171,7 +174,7 @@ fn of_layers(engine: &Engine, container: &Container) -> Result<Sight, FilesError
             )
         })?,
     };
-    let tree = runtime::make_rootfs(&rootfs, users.as_ref().map(AsFd::as_fd))
+    let runtime::Looked { tree, full } = runtime::make_rootfs(&rootfs, users.as_ref().map(AsFd::as_fd))
         .map_err(|error| FilesError::step("mount the layers of", container, Kind::Internal, error))?;
     // On top of the thread's own root: the one place that exists everywhere.
     let place = rustix::fs::openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
@@ -199,11 +202,17 @@ fn of_layers(engine: &Engine, container: &Container) -> Result<Sight, FilesError
     }
     mounts.sort_by_key(|mount| mount.target().len());
     for mount in &mounts {
-        attach(&root, mount, users.as_ref()).map_err(failed("mount a volume of", container))?;
+        attach(&root, mount, users.as_ref())
+            .map_err(|error| match &full {
+                Some(cause) if error.errno() == Errno::ROFS => cause.clone(),
+                _ => error,
+            })
+            .map_err(failed("mount a volume of", container))?;
     }
     Ok(Sight {
         root,
         ids: id_shift(&record),
+        full,
     })
 }
 
