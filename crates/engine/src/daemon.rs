@@ -364,16 +364,16 @@ impl Engine {
     }
 
     /// Returns a new shim's connection; starts another zygote if the last one died.
-    pub(crate) async fn new_shim(&self, id: &str) -> Result<ShimConnection, ZygoteError> {
+    pub(crate) async fn new_shim(&self) -> Result<ShimConnection, ZygoteError> {
         let mut zygote = self.zygote.lock().await;
         if let Some(living) = zygote.as_ref() {
-            match living.new_shim(id).await {
+            match living.new_shim().await {
                 Err(ZygoteError::Gone) => tracing::warn!("the zygote died and is started again"),
                 result => return result,
             }
         }
         let fresh = Zygote::spawn(&zygote_options(&self.config, &self.layout)).await?;
-        let shim = fresh.new_shim(id).await;
+        let shim = fresh.new_shim().await;
         *zygote = Some(fresh);
         shim
     }

@@ -15,6 +15,7 @@ pub const STEPS: &[&str] = &[
     "create.record",
     "start.intent",
     "start.spawn",
+    "start.prepare",
     "start.files",
     "start.document",
     "start.network",

@@ -215,6 +215,7 @@ fn populate(
         },
         gate: Gate::Held(entry.listen()?),
         cgroup: group.as_ref(),
+        limits: None,
         bundle: &bundle.path,
         preserve_fds: options.preserve_fds,
         parent_death_signal: None,

@@ -66,6 +66,11 @@ impl Plan<'_> {
             .unwrap_or_default()
     }
 
+    /// Returns whether the interfaces must be there before the parameters, which name them.
+    fn waits_early(&self) -> bool {
+        self.is_plugged && sysctl::name_interfaces(&self.sysctls)
+    }
+
     fn read_only(&self) -> &[String] {
         let linux = self.spec.linux().as_ref();
         linux
@@ -135,6 +140,10 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
             .join_v1()
             .at_with(Step::Cgroup, || "join the cgroup".to_owned())?;
     }
+    if is_made {
+        // It works beside the parent, and is woken by it. Joining a cpuset has undone what the holder was told.
+        sys::process::stay_on_this_cpu().ok();
+    }
     // Only now, so that the namespace's root is the container's cgroup.
     if namespaces.is_new(CloneFlags::NEWCGROUP) {
         unshare(CloneFlags::NEWCGROUP).at(Step::Namespace)?;
@@ -182,6 +191,10 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
         result => result.at(Step::Process)?,
     }
     let mut received = receive_mounts(channel)?.into_iter();
+    if is_made {
+        // From here on it is the container's, on every CPU that its group has.
+        sys::process::reset_cpu_affinity().at(Step::Process)?;
+    }
     let tree = received.next().ok_or_else(lost)?;
     let mut mounts = Vec::with_capacity(plan.mounts.len());
     for (mount, made) in plan.mounts.iter().zip(made) {
@@ -299,8 +312,7 @@ fn furnish(
     attached: Vec<Attached<'_>>,
     stdio: &Stdio,
 ) -> Result<(Root, Option<Pty>)> {
-    let waits = plan.is_plugged && sysctl::name_interfaces(&plan.sysctls);
-    if waits {
+    if plan.waits_early() {
         wait_until_plugged(channel)?;
     }
     if !plan.sysctls.is_empty() {
@@ -332,9 +344,6 @@ fn furnish(
         mask::make_read_only(&root, Path::new(path))?;
     }
     rootfs::finish(&root, &attached, plan.spec)?;
-    if plan.is_plugged && !waits {
-        wait_until_plugged(channel)?;
-    }
     Ok((root, terminal))
 }
 
@@ -493,12 +502,19 @@ fn go(plan: &Plan<'_>, ready: Ready, channel: &mut Channel, gate: Gate) -> Resul
     if listener.is_some() {
         plan.process.find(&environment)?;
     }
+    let runs_hooks = hook::any(HookKind::StartContainer, plan.spec.hooks().as_ref());
+    let waits = plan.is_plugged && !plan.waits_early();
+    // The parent plugs beside everything that needs no network; these may need it.
+    let is_plugged_late = waits && listener.is_none() && !runs_hooks;
+    if waits && !is_plugged_late {
+        wait_until_plugged(channel)?;
+    }
     channel.send_ready(console.as_ref().map(AsFd::as_fd))?;
     drop(console);
     if let Some(listener) = listener {
         *channel = wait_for_start(listener)?;
     }
-    if hook::any(HookKind::StartContainer, plan.spec.hooks().as_ref()) {
+    if runs_hooks {
         let state = plan.state(
             ContainerState::Created,
             rustix::process::getpid().as_raw_nonzero().get(),
@@ -508,6 +524,10 @@ fn go(plan: &Plan<'_>, ready: Ready, channel: &mut Channel, gate: Gate) -> Resul
     plan.process.apply_limits()?;
     plan.process.reset_inherited()?;
     drop(root);
+    if is_plugged_late {
+        // What comes next may forbid to wait.
+        wait_until_plugged(channel)?;
+    }
     if plan.init {
         if let Side::Init(program) = init::split(has_terminal)? {
             // While it may still write to its own memory; only a title.

@@ -1,6 +1,5 @@
 //! Making a container: the parent's side.
 
-use std::cell::OnceCell;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -20,7 +19,7 @@ use crate::mount::{self, Kind, Maker};
 use crate::namespace::{Namespaces, clone_child};
 use crate::process::{ProcessContext, ProcessPlan};
 use crate::request::{CreateRequest, Created, Stdio};
-use crate::sandbox::{self, Sandbox};
+use crate::sandbox::Sandbox;
 use crate::{rootfs, sysctl};
 
 /// Makes a container and, unless it is held, runs its program: when this returns, `execve` has succeeded.
@@ -38,18 +37,14 @@ pub fn create(request: CreateRequest<'_>) -> Result<Created> {
     result
 }
 
-/// As [`create`], with the namespaces of a sandbox, which must fit ([`Sandbox::fits`]), and which is used up. `hand_over`
-/// tells its holder, over its socket, to call [`crate::run_in`] with the same request, its streams and this channel.
-///
-/// The holder becomes a zombie for the caller to reap; after a failure the container's first process may be another one.
-pub fn create_in(
-    request: CreateRequest<'_>,
-    sandbox: &Sandbox,
-    hand_over: impl FnOnce(BorrowedFd<'_>, &Stdio) -> Result<()>,
-) -> Result<Created> {
+/// As [`create`], with the namespaces of a sandbox, which must fit ([`Sandbox::fits`]), whose ids are mapped
+/// ([`Sandbox::map_ids`]), and which is used up.
+pub fn create_in(request: CreateRequest<'_>, sandbox: &mut Sandbox) -> Result<Created> {
     refuse_unsupported(request.spec)?;
+    let mut warnings = Vec::new();
+    let plan = make_plan(&request, &mut warnings)?.in_sandbox();
     let umask = rustix::process::umask(Mode::empty());
-    let result = serve_in(&request, sandbox, hand_over);
+    let result = clone_in(&plan, request, sandbox, warnings);
     rustix::process::umask(umask);
     result
 }
@@ -155,57 +150,53 @@ fn clone_and_serve(plan: Plan<'_>, request: CreateRequest<'_>, warnings: Vec<Str
     let child = Child {
         pid,
         pidfd: pidfd.as_fd(),
+        sandbox: None,
     };
-    match serve(&plan, &request, &channel, First::Cloned(child), warnings) {
-        Ok(served) => Ok(served.of(pid, pidfd)),
+    finish(serve(&plan, &request, &channel, child, warnings), pid, pidfd)
+}
+
+fn clone_in(
+    plan: &Plan<'_>,
+    request: CreateRequest<'_>,
+    sandbox: &mut Sandbox,
+    warnings: Vec<String>,
+) -> Result<Created> {
+    give_streams(&request.stdio, plan.namespaces.host_root());
+    let (channel, childs) = Channel::pair()?;
+    channel.send_mapped()?;
+    let into = plan.entry.as_ref().and_then(|entry| entry.unified());
+    // The child has a copy, of which it takes what it needs.
+    let mut given = Some((childs, request));
+    let (pid, pidfd) =
+        sandbox.clone_first(plan.namespaces.clone_flags(), into, &mut || match given.take() {
+            Some((childs, request)) => child::run(plan, childs, request.stdio, request.gate),
+            None => sys::process::exit_now(1),
+        })?;
+    let (childs, request) = given.ok_or_else(|| CreateError::new(Step::Sync, 0, "there is no request"))?;
+    drop(childs);
+    let child = Child {
+        pid,
+        pidfd: pidfd.as_fd(),
+        sandbox: Some(sandbox),
+    };
+    finish(serve(plan, &request, &channel, child, warnings), pid, pidfd)
+}
+
+/// Returns what was made, or ends the first process of what was not.
+fn finish(served: Result<Served>, pid: Pid, pidfd: OwnedFd) -> Result<Created> {
+    match served {
+        Ok(served) => Ok(Created {
+            pid,
+            pidfd,
+            console: served.console,
+            warnings: served.warnings,
+            leftovers: served.leftovers,
+        }),
         Err(error) => {
             kill_and_reap(pidfd.as_fd());
             Err(error)
         }
     }
-}
-
-fn serve_in(
-    request: &CreateRequest<'_>,
-    sandbox: &Sandbox,
-    hand_over: impl FnOnce(BorrowedFd<'_>, &Stdio) -> Result<()>,
-) -> Result<Created> {
-    let (channel, childs) = Channel::pair()?;
-    // All that has to be before PID 1 is there; then both sides make their plans at the same time.
-    sandbox.map_ids(request.spec)?;
-    channel.send_mapped()?;
-    hand_over(childs.as_fd(), &request.stdio)?;
-    drop(childs);
-    let mut warnings = Vec::new();
-    let plan = make_plan(request, &mut warnings)?.in_sandbox();
-    give_streams(&request.stdio, plan.namespaces.host_root());
-    let child = OnceCell::new();
-    let first = First::InSandbox(sandbox, &child);
-    let served = serve(&plan, request, &channel, first, warnings);
-    if served.is_err() && child.get().is_none() {
-        // It was not waited for, but may be there.
-        child_in(&channel, &child).ok();
-    }
-    match (served, child.into_inner()) {
-        (Ok(served), Some((pid, pidfd))) => Ok(served.of(pid, pidfd)),
-        (Err(error), child) => {
-            if let Some((_, pidfd)) = child {
-                kill_and_reap(pidfd.as_fd());
-            }
-            Err(error)
-        }
-        (Ok(_), None) => Err(CreateError::new(Step::Sync, 0, "there is no first process")),
-    }
-}
-
-/// Waits until the holder has cloned the container's first process.
-fn child_in<'a>(channel: &Channel, cell: &'a OnceCell<(Pid, OwnedFd)>) -> Result<Child<'a>> {
-    let found = sandbox::receive_pid(channel)?;
-    let (pid, pidfd) = cell.get_or_init(|| found);
-    Ok(Child {
-        pid: *pid,
-        pidfd: pidfd.as_fd(),
-    })
 }
 
 /// Gives the container's root the pipes that are its standard streams, so that `/dev/stdout` can be opened.
@@ -234,15 +225,8 @@ fn give_streams(stdio: &Stdio, root: (u32, u32)) {
 struct Child<'a> {
     pid: Pid,
     pidfd: BorrowedFd<'a>,
-}
-
-/// Where the container's first process comes from.
-#[derive(Clone, Copy, Debug)]
-enum First<'a> {
-    /// It was cloned.
-    Cloned(Child<'a>),
-    /// The holder of a sandbox clones it meanwhile.
-    InSandbox(&'a Sandbox, &'a OnceCell<(Pid, OwnedFd)>),
+    /// Whose namespaces it is in.
+    sandbox: Option<&'a Sandbox>,
 }
 
 struct Served {
@@ -251,48 +235,38 @@ struct Served {
     leftovers: Vec<OwnedFd>,
 }
 
-impl Served {
-    fn of(self, pid: Pid, pidfd: OwnedFd) -> Created {
-        Created {
-            pid,
-            pidfd,
-            console: self.console,
-            warnings: self.warnings,
-            leftovers: self.leftovers,
-        }
-    }
-}
-
 /// Does the parent's part while the child does its own, and waits until the program runs.
 fn serve(
     plan: &Plan<'_>,
     request: &CreateRequest<'_>,
     channel: &Channel,
-    first: First<'_>,
+    child: Child<'_>,
     warnings: Vec<String>,
 ) -> Result<Served> {
     let namespaces = &plan.namespaces;
-    if let First::Cloned(child) = first {
-        if namespaces.is_new(CloneFlags::NEWUSER) {
-            let open = |file: &str| open_proc(child.pid, file, OFlags::WRONLY);
-            write_map(&open("uid_map")?, "uid_map", &namespaces.uid_map)?;
-            write_map(&open("gid_map")?, "gid_map", &namespaces.gid_map)?;
-            tell(channel, channel.send_mapped())?;
-        }
-        adjust(&plan.process, child.pid)?;
-        for (kind, place) in request.pins {
-            pin(child.pid, *kind, place)?;
-        }
+    if child.sandbox.is_none() && namespaces.is_new(CloneFlags::NEWUSER) {
+        let open = |file: &str| open_proc(child.pid, file, OFlags::WRONLY);
+        write_map(&open("uid_map")?, "uid_map", &namespaces.uid_map)?;
+        write_map(&open("gid_map")?, "gid_map", &namespaces.gid_map)?;
+        tell(channel, channel.send_mapped())?;
+    }
+    adjust(&plan.process, child.pid)?;
+    if let (Some(cgroup), Some(limits)) = (request.cgroup, request.limits) {
+        let failed = |error| CreateError::new(Step::Cgroup, 0, base::error::chain(&error).to_string());
+        cgroup.apply(limits).map_err(failed)?;
+    }
+    for (kind, place) in request.pins {
+        pin(child.pid, *kind, place)?;
     }
     let made;
-    let user_namespace = match (&namespaces.joined_user, first) {
+    let user_namespace = match (&namespaces.joined_user, child.sandbox) {
         (Some(joined), _) => Some(joined.as_fd()),
-        (None, First::InSandbox(sandbox, _)) => Some(sandbox.user.as_fd()),
-        (None, First::Cloned(child)) if namespaces.is_new(CloneFlags::NEWUSER) => {
+        (None, Some(sandbox)) => Some(sandbox.user.as_fd()),
+        (None, None) if namespaces.is_new(CloneFlags::NEWUSER) => {
             made = open_proc(child.pid, "ns/user", OFlags::RDONLY)?;
             Some(made.as_fd())
         }
-        (None, First::Cloned(_)) => None,
+        (None, None) => None,
     };
     let mut maker = Maker {
         namespaces,
@@ -309,18 +283,10 @@ fn serve(
     if plan.sends_null {
         trees.push(sys::mount::open_tree_clone_at("/dev/null", Depth::One).at(Step::Mask)?);
     }
-    let child = match first {
-        First::Cloned(child) => child,
-        First::InSandbox(_, cell) => {
-            let child = child_in(channel, cell)?;
-            adjust(&plan.process, child.pid)?;
-            child
-        }
-    };
     let hooks = plan.spec.hooks().as_ref();
     if hooks.is_some() {
         // They find the networks in place. Without hooks the child goes on with the mounts meanwhile.
-        plug(request, channel, first, child)?;
+        plug(request, channel, child)?;
         let state = plan.state(ContainerState::Creating, child.pid.as_raw_nonzero().get());
         run_hooks(HookKind::Prestart, hooks, &state)?;
         run_hooks(HookKind::CreateRuntime, hooks, &state)?;
@@ -329,7 +295,7 @@ fn serve(
     tell(channel, channel.send_mounts(&fds))?;
     drop(trees);
     if hooks.is_none() {
-        plug(request, channel, first, child)?;
+        plug(request, channel, child)?;
     }
     if request.plug.is_some() {
         tell(channel, channel.send_plugged())?;
@@ -349,19 +315,19 @@ fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
     loop {
         match channel.receive()? {
             Message::Failed(why) => return Err(why),
-            // It was not waited for yet.
-            Message::Network => {}
+            // They were not waited for yet.
+            Message::Network | Message::Ready(_) => {}
             _ => return Err(error),
         }
     }
 }
 
 /// Has the container plugged into its networks as soon as it has a network namespace.
-fn plug(request: &CreateRequest<'_>, channel: &Channel, first: First<'_>, child: Child<'_>) -> Result<()> {
+fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Result<()> {
     let Some(plug) = request.plug else {
         return Ok(());
     };
-    if let First::InSandbox(sandbox, _) = first {
+    if let Some(sandbox) = child.sandbox {
         return plug.plug(sandbox.network.as_fd(), child.pidfd);
     }
     match channel.receive()? {

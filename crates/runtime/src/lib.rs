@@ -15,7 +15,7 @@
 //! ```
 //!
 //! With a sandbox ([`make_sandbox`], [`create_in`]) the user, network, IPC and UTS namespaces are there before there is a
-//! request, and the process that holds them clones PID 1.
+//! request, and PID 1 is cloned into them.
 //!
 //! Single-threaded, no async, no helper programs (hooks excepted). The child runs normal Rust on its copy of the
 //! memory, which is sound because the caller has one thread (see `sys::clone`). What is not supported is an error
@@ -56,6 +56,6 @@ pub use crate::hook::{HookKind, run_hooks};
 pub use crate::mount::JOINED_SHM;
 pub use crate::request::{BindIds, CreateRequest, Created, ExecRequest, Gate, Plug, Stdio};
 pub use crate::rootfs::{Looked, make_rootfs};
-pub use crate::sandbox::{Holder, Made, Sandbox, make as make_sandbox, run_in};
+pub use crate::sandbox::{Holder, Made, Sandbox, hold, make as make_sandbox};
 pub use crate::start::start;
 pub use crate::user::{Identity, LookupError, look_up};

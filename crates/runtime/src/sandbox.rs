@@ -1,33 +1,27 @@
 //! Namespaces that are made before anybody asks for a container: what takes the kernel longest is done by then.
 //!
-//! ```text
-//! caller                       holder (a process of the caller's, in new namespaces)
-//! make ──────────────────────▶ loopback up; waits for what the caller tells it, in the caller's own words
-//! create_in: id maps,
-//!            hand_over ──────▶ run_in: the same plan, made from the same request
-//! mounts                       clones PID 1 as the caller's child, tells its pid, waits
-//!            ◀────────────────
-//! into_holder: dropped, when
-//! there is time ─────────────▶ ends
-//! ```
+//! A process of the caller's, the holder, is in them and sleeps: with it they exist, and their id maps can be written. A
+//! container is made by a process that shares the caller's memory, joins them, clones PID 1 as the caller's child, and ends:
+//! PID 1 has all that the caller has planned.
 //!
 //! The holder belongs to no container and is in no cgroup of one. It never runs a program, and it ends when the caller
 //! closes the socket.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
-use sys::clone::{CloneFlags, Cloned, clone3};
+use sys::clone::{CloneFlags, Cloned, Stack, aside, clone3};
+use sys::namespace::setns;
 use sys::process::exit_now;
 
 use crate::channel::{Channel, Message};
-use crate::child::{self, fail};
-use crate::create::{kill_and_reap, make_plan, write_map};
+use crate::child::fail;
+use crate::create::{kill_and_reap, write_map};
 use crate::error::{AtStep, CreateError, Result, Step};
-use crate::request::CreateRequest;
 
 /// The namespaces of a sandbox. The others cannot be made ahead: the mounts must be those of the moment of the start, PID 1
 /// is the first process in its PID namespace, the cgroup namespace begins in the container's cgroup.
@@ -50,10 +44,11 @@ pub(crate) fn flags() -> CloneFlags {
 pub struct Sandbox {
     /// The holder's directory in `/proc`, which is of no other process when it has ended.
     holder: OwnedFd,
-    pid: Pid,
     pidfd: OwnedFd,
+    stack: Stack,
     pub(crate) user: OwnedFd,
     pub(crate) network: OwnedFd,
+    /// With its end the holder ends.
     socket: OwnedFd,
 }
 
@@ -62,15 +57,16 @@ pub struct Sandbox {
 pub enum Made {
     /// In the caller. The new process is its child, and its to reap.
     Sandbox(Sandbox),
-    /// In the new process: the socket to the caller. It has to wait there, and then call [`run_in`] or end.
+    /// In the new process: its socket. It has to let go of everything else of the caller's, and then call [`hold`].
     Holder(OwnedFd),
 }
 
 /// Makes a sandbox. The caller must be the only thread of its process.
 pub fn make() -> Result<Made> {
+    let stack = Stack::new().at(Step::Namespace)?;
     let (ours, theirs) = sys::socket::pair(sys::socket::PairKind::Stream).at(Step::Sync)?;
     let (ready, childs) = Channel::pair()?;
-    let (holder, pid, pidfd) = match clone3(flags(), None).at(Step::Namespace)? {
+    let (holder, pidfd) = match clone3(flags(), None).at(Step::Namespace)? {
         Cloned::Child => {
             drop((ours, ready));
             // As the container's first process: nobody may look into it.
@@ -85,7 +81,7 @@ pub fn make() -> Result<Made> {
         }
         Cloned::Parent { pid, pidfd } => {
             let directory = sys::process::open_directory(pid.as_raw_nonzero().get());
-            (directory.at(Step::Namespace)?, pid, pidfd)
+            (directory.at(Step::Namespace)?, pidfd)
         }
     };
     drop(childs);
@@ -98,8 +94,8 @@ pub fn make() -> Result<Made> {
         user: open(&holder, "ns/user", OFlags::RDONLY)?,
         network: open(&holder, "ns/net", OFlags::RDONLY)?,
         holder,
-        pid,
         pidfd,
+        stack,
         socket: ours,
     }))
 }
@@ -124,8 +120,8 @@ impl Sandbox {
             && is_new(LinuxNamespaceType::Pid)
     }
 
-    /// Writes the maps of the user namespace.
-    pub(crate) fn map_ids(&self, spec: &Spec) -> Result<()> {
+    /// Writes the maps of the user namespace: once, before there is a container in it.
+    pub fn map_ids(&self, spec: &Spec) -> Result<()> {
         let linux = spec.linux().as_ref();
         let maps = [
             ("uid_map", linux.and_then(|linux| linux.uid_mappings().as_deref())),
@@ -138,14 +134,29 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Returns the socket to the holder, a stream.
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    /// Lets the holder work beside the caller, who is about to wake it. Where there is one CPU, one waits for the other.
-    pub fn keep_beside(&self) {
-        sys::process::keep_off_this_cpu(self.pid, &self.pidfd).ok();
+    /// Clones the container's first process, which runs `child` on a copy of this process's memory and never returns.
+    pub(crate) fn clone_first(
+        &mut self,
+        flags: CloneFlags,
+        cgroup: Option<BorrowedFd<'_>>,
+        child: &mut dyn FnMut() -> Infallible,
+    ) -> Result<(Pid, OwnedFd)> {
+        let mut cloned = None;
+        let (stack, holder) = (&mut self.stack, &self.pidfd);
+        let mut work = || {
+            let made = setns(holder.as_fd(), self::flags())
+                .and_then(|()| clone3(flags | CloneFlags::PARENT, cgroup));
+            cloned = Some(match made {
+                Ok(Cloned::Child) => match child() {},
+                Ok(Cloned::Parent { pid, pidfd }) => Ok((pid, pidfd)),
+                Err(error) => Err(error),
+            });
+        };
+        aside(stack, &mut work).at(Step::Namespace)?;
+        let (pid, pidfd) = cloned.ok_or_else(lost)?.at(Step::Namespace)?;
+        // It works beside the caller. Where there is one CPU, one waits for the other.
+        sys::process::keep_off_this_cpu(pid, &pidfd).ok();
+        Ok((pid, pidfd))
     }
 
     /// Returns the holder of a sandbox that is used up.
@@ -172,57 +183,17 @@ impl Drop for Holder {
     }
 }
 
-/// Makes the container of `request` in the holder's namespaces: to be called in the holder, with the request that the caller
-/// gives to [`crate::create_in`] and the channel that it hands over. Never returns: the holder ends with its socket.
-pub fn run_in(request: CreateRequest<'_>, channel: OwnedFd, socket: BorrowedFd<'_>) -> ! {
-    let channel = Channel::over(channel);
-    rustix::process::umask(Mode::empty());
-    let plan = match make_plan(&request, &mut Vec::new()) {
-        Ok(plan) => plan.in_sandbox(),
-        Err(error) => fail(&channel, Err(error)),
-    };
-    let into = plan.entry.as_ref().and_then(|entry| entry.unified());
-    let flags = plan.namespaces.clone_flags() | CloneFlags::PARENT;
-    match clone3(flags, into).at(Step::Namespace) {
-        Ok(Cloned::Child) => {
-            // From here on it is the container's, on every CPU that its group has.
-            if let Err(error) = sys::process::reset_cpu_affinity().at(Step::Process) {
-                fail(&channel, Err(error));
-            }
-            child::run(&plan, channel, request.stdio, request.gate)
-        }
-        Ok(Cloned::Parent { pid, pidfd }) => {
-            let sent = channel.send_pid(pid, pidfd.as_fd());
-            // Their last ends are the container's.
-            drop((channel, pidfd, request.stdio, request.gate));
-            if sent.is_ok() {
-                wait_for_end(socket);
-            }
-            exit_now(i32::from(sent.is_err()))
-        }
-        Err(error) => fail(&channel, Err(error)),
-    }
-}
-
-/// Waits until the other end of `socket` is closed; whatever else happens ends the holder too.
-fn wait_for_end(socket: BorrowedFd<'_>) {
-    let mut sockets = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+/// Sleeps until the other end of `socket` is closed, and ends: to be called in the holder.
+pub fn hold(socket: &OwnedFd) -> ! {
+    let mut sockets = [PollFd::new(socket, PollFlags::IN)];
     rustix::event::poll(&mut sockets, None).ok();
+    exit_now(0)
 }
 
 fn open(holder: &OwnedFd, file: &str, flags: OFlags) -> Result<OwnedFd> {
     rustix::fs::openat(holder, file, flags | OFlags::CLOEXEC, Mode::empty()).at_with(Step::Process, || {
         format!("open {file} of the process that holds the namespaces")
     })
-}
-
-/// Waits for the pid of the container's first process.
-pub(crate) fn receive_pid(channel: &Channel) -> Result<(Pid, OwnedFd)> {
-    match channel.receive()? {
-        Message::Pid(pid, pidfd) => Ok((Pid::from_raw(pid).ok_or_else(lost)?, pidfd)),
-        Message::Failed(error) => Err(error),
-        _ => Err(lost()),
-    }
 }
 
 fn lost() -> CreateError {

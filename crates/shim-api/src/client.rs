@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! let zygote = Zygote::spawn(&ZygoteOptions { .. }).await?;       // once per daemon
-//! let shim = zygote.new_shim(id).await?;                           // does not wait for the fork
-//! let mut events = shim.subscribe().await?;                        // may come before `start`
-//! let started = shim.start(task, attaches, None, 0).await?;
+//! let shim = zygote.new_shim().await?;                             // does not wait for a fork
+//! let mut events = shim.subscribe().await?;                        // may come before both
+//! shim.prepare(task, None)?;                                       // it gets ready beside the daemon
+//! let started = shim.start_prepared(attaches, 0).await?;           // or both at once: `start`
 //! while let Some(event) = events.next().await { .. }               // None: the shim is gone
 //! ```
 //!

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! daemon ── SpawnRequest + 1 fd (stream socket) ──▶ zygote ── fork ──▶ shim serves that socket
+//! daemon ── Request::Prepare ──▶ shim (no reply)
 //! daemon ── Request::Start + n fds (one per attach) ──▶ shim ── Reply::Started | Reply::Failed
 //! daemon ── connect(task.socket), Request::… ──▶ shim ── Reply, then Event, Event, …  (after Subscribe)
 //! ```
@@ -34,19 +35,23 @@ pub struct AttachOptions {
     pub detach_keys: Vec<u8>,
 }
 
-/// Something the daemon asks of a shim.
+/// Something the daemon asks of a shim. The name comes first and not among the fields, so that a task is decoded as it is read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Runs the container; the first request to a new shim. One fd per entry of `attaches`. The attached clients get
-    /// every byte from the first on.
-    Start {
+    /// Says what `Start` will run, while the daemon is still at its own steps: what the task names need not be there yet.
+    /// The first request to a new shim. It makes nothing outside its processes. No reply.
+    Prepare {
         /// The task; boxed because it is large.
         task: Box<Task>,
-        /// Streams that were attached before the start.
-        attaches: Vec<AttachOptions>,
         /// The initial terminal size (rows, columns).
         console_size: Option<(u16, u16)>,
+    },
+    /// Runs the container that was prepared. One fd per entry of `attaches`. The attached clients get every byte from the
+    /// first on.
+    Start {
+        /// Streams that were attached before the start.
+        attaches: Vec<AttachOptions>,
         /// How often the policy has restarted the container so far.
         restart_count: u32,
     },

@@ -16,6 +16,8 @@ use shim_api::task::{ExitRecord, LogConfig, RestartPolicy, Task};
 /// The container of this shim.
 #[derive(Debug)]
 pub(crate) struct Container {
+    /// Its id, which the process list shows.
+    pub(crate) id: String,
     pub(crate) document: PathBuf,
     pub(crate) exit_record: PathBuf,
     pub(crate) is_removed_at_exit: bool,

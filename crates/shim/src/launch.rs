@@ -18,7 +18,6 @@ use shim_api::task::Task;
 use crate::container::{Leftovers, Run};
 use crate::keep::join_kept;
 use crate::plug::Networks;
-use crate::sandbox;
 use crate::session::{Kind, Owner, Session};
 
 /// A container that runs.
@@ -37,19 +36,17 @@ const LARGEST_FILTER: u64 = 256 * 1024;
 /// How long dying processes may keep a cgroup from being removed.
 pub(crate) const CGROUP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Starts `task`, in `cgroup` if there is one from an earlier run, and in `sandbox` if that fits. After a failure nothing is left but that cgroup.
+/// Starts `task`, in `cgroup` if there is one from an earlier run, and in `sandbox` if there is one that fits and has its
+/// ids. After a failure nothing is left but that cgroup.
 pub(crate) fn launch(
     task: &mut Task,
     console_size: Option<(u16, u16)>,
     layout: Option<&Layout>,
     cgroup: Option<&Cgroup>,
-    sandbox: Option<Sandbox>,
+    mut sandbox: Option<Sandbox>,
 ) -> Result<Launched, Failure> {
     refuse_hooks(&task.spec)?;
     give_own_oom_score(&mut task.spec);
-    let sandbox = sandbox
-        .filter(|_| sandbox::fits(task))
-        .filter(|sandbox| sandbox::assign(sandbox, task, console_size).is_ok());
     let kind = if is_terminal(&task.spec) {
         Kind::Terminal
     } else {
@@ -66,14 +63,19 @@ pub(crate) fn launch(
         Some(_) => None,
         None => make_cgroup(&task.spec, layout)?,
     };
+    let limits = made
+        .as_ref()
+        .and_then(|_| task.spec.linux().as_ref()?.resources().as_ref())
+        .map(Limits::from);
     let networks = Networks::of(task);
     let plug = networks.as_ref().map(|networks| networks as &dyn Plug);
     let cgroup = cgroup.or(made.as_ref());
-    let request = request(task, filter.as_deref(), stdio, cgroup, &pins, plug);
-    let created = match &sandbox {
-        Some(sandbox) => runtime::create_in(request, sandbox, |channel, stdio| {
-            sandbox::go(sandbox, channel, stdio, cgroup)
-        }),
+    let request = CreateRequest {
+        limits: limits.as_ref(),
+        ..request(task, filter.as_deref(), stdio, cgroup, &pins, plug)
+    };
+    let created = match &mut sandbox {
+        Some(sandbox) => runtime::create_in(request, sandbox),
         None => runtime::create(request),
     };
     let created = created
@@ -111,6 +113,18 @@ pub(crate) fn launch(
     })
 }
 
+/// Returns whether a container of `task` can be made in a sandbox.
+pub(crate) fn fits_sandbox(task: &Task) -> bool {
+    task.keep.is_none() && task.joined.is_empty() && Sandbox::fits(&task.spec)
+}
+
+/// Goes through what a start of `task` computes, and makes nothing.
+pub(crate) fn rehearse(task: &Task) {
+    let stdio = Stdio::Terminal { size: None };
+    // Only the way is of interest.
+    runtime::check(&request(task, None, stdio, None, &[], None)).ok();
+}
+
 /// Returns what the runtime is asked for.
 pub(crate) fn request<'a>(
     task: &'a Task,
@@ -131,6 +145,7 @@ pub(crate) fn request<'a>(
         stdio,
         gate: Gate::Immediately,
         cgroup,
+        limits: None,
         bundle: task.document.parent().unwrap_or(&task.document),
         preserve_fds: 0,
         parent_death_signal: Some(libc::SIGKILL),
@@ -293,16 +308,9 @@ fn make_cgroup(spec: &Spec, layout: Option<&Layout>) -> Result<Option<Cgroup>, F
         return Err(failure("cgroup", "no cgroup hierarchy was found on this host"));
     };
     let path = path.to_str().unwrap_or_default();
-    let cgroup =
-        Cgroup::create(layout, path).map_err(|error| failure("cgroup", chain(&error).to_string()))?;
-    if let Some(resources) = linux.resources()
-        && let Err(error) = cgroup.apply(&Limits::from(resources))
-    {
-        let failure = failure("cgroup", chain(&error).to_string());
-        cgroup.remove(CGROUP_PATIENCE).ok();
-        return Err(failure);
-    }
-    Ok(Some(cgroup))
+    Cgroup::create(layout, path)
+        .map(Some)
+        .map_err(|error| failure("cgroup", chain(&error).to_string()))
 }
 
 fn with_console(session: &mut Session, mut created: Created) -> Result<Created, Failure> {

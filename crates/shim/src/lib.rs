@@ -21,7 +21,6 @@ mod keep;
 mod launch;
 mod plug;
 mod request;
-mod sandbox;
 mod session;
 mod shim;
 mod zygote;

@@ -4,21 +4,24 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Signal;
 use shim_api::message::{AttachOptions, Event, ExecRequest, Failure, Reply, Request, State};
-use shim_api::task::{RestartPolicy, Task};
+use shim_api::task::RestartPolicy;
 
 use crate::client::{Client, Patience};
 use crate::container::{Backoff, Container, Log, Phase};
 use crate::exec::exec;
-use crate::launch::{failure, has_own_pids, launch};
+use crate::launch::{failure, fits_sandbox, has_own_pids, launch};
 use crate::session::{Owner, Session};
-use crate::shim::{Listener, Shim};
+use crate::shim::{Listener, Prepared, Shim};
 
 impl Shim {
     /// Carries out a request that came on connection `index`.
     pub(crate) fn carry_out(&mut self, index: usize, request: Request, fds: Vec<OwnedFd>) {
-        if matches!(request, Request::Subscribe) {
-            self.subscribe(index);
-            return;
+        match request {
+            Request::Subscribe => return self.subscribe(index),
+            Request::Prepare { task, console_size } => {
+                return self.prepare(Prepared { task, console_size });
+            }
+            _ => {}
         }
         let is_start = matches!(request, Request::Start { .. });
         let reply = self.answer(request, fds).unwrap_or_else(Reply::Failed);
@@ -43,13 +46,11 @@ impl Shim {
     fn answer(&mut self, request: Request, mut fds: Vec<OwnedFd>) -> Result<Reply, Failure> {
         match request {
             Request::Start {
-                mut task,
                 attaches,
-                console_size,
                 restart_count,
             } => {
                 let attaches = attaches.into_iter().zip(fds).collect();
-                let result = self.start(&mut task, attaches, console_size, restart_count);
+                let result = self.start(attaches, restart_count);
                 self.has_failed |= result.is_err() && self.container.is_none();
                 result
             }
@@ -69,25 +70,43 @@ impl Shim {
             Request::SetRestartPolicy(policy) => self.set_restart_policy(policy),
             Request::State => Ok(Reply::State(self.container_mut()?.state())),
             Request::Release => self.release(),
-            Request::Subscribe => Ok(Reply::Done),
+            Request::Subscribe | Request::Prepare { .. } => Ok(Reply::Done),
         }
+    }
+
+    /// Takes what will be started, and has all ready for it that needs nothing but the task.
+    fn prepare(&mut self, prepared: Prepared) {
+        // Awake: from here on it may run wherever there is room.
+        sys::process::reset_cpu_affinity().ok();
+        // One that does not fit is of no use; what is wrong with the maps is told by a start without it.
+        self.sandbox = self
+            .sandbox
+            .take()
+            .filter(|_| fits_sandbox(&prepared.task))
+            .filter(|sandbox| sandbox.map_ids(&prepared.task.spec).is_ok());
+        self.prepared = Some(prepared);
     }
 
     fn start(
         &mut self,
-        task: &mut Task,
         attaches: Vec<(AttachOptions, OwnedFd)>,
-        console_size: Option<(u16, u16)>,
         restart_count: u32,
     ) -> Result<Reply, Failure> {
         if self.container.is_some() {
             return Err(failure("protocol", "the container was started already"));
         }
-        let log = Log::new(task).map_err(|error| failure("log", error.to_string()))?;
+        let Prepared {
+            mut task,
+            console_size,
+        } = self
+            .prepared
+            .take()
+            .ok_or_else(|| failure("protocol", "there is nothing to start"))?;
+        let log = Log::new(&task).map_err(|error| failure("log", error.to_string()))?;
         // Before PID 1 runs: from its first moment on the next daemon must find this shim.
         self.listener = Some(Listener::bind(&task.socket)?);
         let launched = launch(
-            task,
+            &mut task,
             console_size,
             self.layout.as_ref(),
             None,
@@ -108,6 +127,7 @@ impl Shim {
             warnings: launched.warnings,
         };
         self.container = Some(Container {
+            id: task.id.clone(),
             document: task.document.clone(),
             exit_record: task.exit_record.clone(),
             is_removed_at_exit: task.auto_remove,

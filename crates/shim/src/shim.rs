@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use shim_api::frame;
 use shim_api::message::{Event, Failure};
+use shim_api::task::Task;
 use shim_api::zygote::Hello;
 use sys::signal::SignalSet;
 
@@ -42,8 +43,18 @@ pub(crate) struct Shim {
     pub(crate) is_released: bool,
     /// Dropped when the container was started: the zygote then has the CPUs for the next shim.
     pub(crate) start: Option<OwnedFd>,
-    /// Namespaces that were made ahead.
+    /// Namespaces that were made ahead; once there is something prepared, for that.
     pub(crate) sandbox: Option<Sandbox>,
+    /// What will be started.
+    pub(crate) prepared: Option<Prepared>,
+}
+
+/// What will be started.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) task: Box<Task>,
+    /// The terminal's first size: rows, columns.
+    pub(crate) console_size: Option<(u16, u16)>,
 }
 
 /// How long after a start the things that can wait are done.
@@ -53,7 +64,6 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub(crate) fn serve(
     signals: OwnedFd,
     first: OwnedFd,
-    id: &str,
     layout: Option<Layout>,
     start: Option<OwnedFd>,
     sandbox: Option<Sandbox>,
@@ -70,11 +80,12 @@ pub(crate) fn serve(
         is_released: false,
         start,
         sandbox,
+        prepared: None,
     };
     let hello = rustix::process::getpid().as_raw_nonzero().get();
     shim.connections[0].send(&Hello { hello });
     while !shim.is_over() {
-        shim.turn(id);
+        shim.turn();
     }
     ExitCode::SUCCESS
 }
@@ -104,14 +115,14 @@ enum Token {
 
 impl Shim {
     /// Waits once and serves what was found.
-    fn turn(&mut self, id: &str) {
+    fn turn(&mut self) {
         let found = self.poll();
         let now = Instant::now();
         for (token, flags) in found {
             self.handle(token, flags);
         }
         self.restart_if_due(now);
-        self.settle_if_due(now, id);
+        self.settle_if_due(now);
         if let Some(container) = &mut self.container
             && container.log.needs_work().is_some()
         {
@@ -275,7 +286,7 @@ impl Shim {
     }
 
     /// Does what need not be done between a request and its reply, nor before a short container's exit.
-    fn settle_if_due(&mut self, now: Instant, id: &str) {
+    fn settle_if_due(&mut self, now: Instant) {
         let Some(container) = &mut self.container else {
             return;
         };
@@ -290,7 +301,7 @@ impl Shim {
                 .cgroup
                 .as_ref()
                 .and_then(|cgroup| cgroup.oom_events().ok());
-            sys::process::set_title(&format!("{} {id}", shim_api::zygote::PROGRAM));
+            sys::process::set_title(&format!("{} {}", shim_api::zygote::PROGRAM, container.id));
         }
         if look_for_oom_kills(container) {
             self.broadcast(&Event::OutOfMemory);

@@ -1,8 +1,9 @@
 //! The zygote: a small process that forks a shim for each request on its stdin.
 //!
 //! Forking without an exec keeps the pages of all shims shared and costs a fraction of a millisecond. That too is
-//! saved where it can be: one shim is forked ahead of its request, has touched the code it will need, and waits. The
-//! zygote holds no state of any container; when its socket ends it ends with the waiting shim, and the others live on.
+//! saved where it can be: one shim is forked ahead of its request, has touched the code it will need, and waits for the daemon,
+//! which was given a connection to it. The zygote holds no state of any container; when its socket ends it ends, and the
+//! others live on: the one that waits ends with the daemon's connection.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,17 +16,17 @@ use oci_spec::runtime::Spec;
 use runtime::Made;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::process::Pid;
 use shim_api::frame::{self, Decoder, FrameError, Received};
 use shim_api::message::Request;
 use shim_api::task::{LogConfig, RestartPolicy, Task};
-use shim_api::zygote::SpawnRequest;
+use shim_api::zygote::{Offer, SpawnRequest};
 use sys::clone::Cloned;
 
-use crate::{sandbox, shim};
+use crate::launch::rehearse;
+use crate::shim;
 
-/// How long a start may be under way, and have the CPUs to itself, before the next shim is forked ahead all the same.
-const LONGEST_START: Duration = Duration::from_millis(30);
+/// How long after a fork that failed the next one is tried.
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// How long after a start the next shim is forked: a short container, and those who wait for its end, have the CPUs first.
 const HEAD_START: Duration = Duration::from_millis(2);
@@ -51,15 +52,19 @@ pub fn zygote_main() -> ExitCode {
         socket,
         decoder: Decoder::default(),
         spare: None,
-        starting: None,
+        rest: HEAD_START,
     };
     match zygote.run() {
         Ok(Role::Zygote) => ExitCode::SUCCESS,
-        Ok(Role::Shim { connection, id }) => match shim::prepare() {
-            Ok(signals) => shim::serve(signals, connection, &id, layout, None, None),
+        Ok(Role::Shim { connection }) => match shim::prepare() {
+            Ok(signals) => shim::serve(signals, connection, layout, None, None),
             Err(_) => ExitCode::FAILURE,
         },
-        Ok(Role::Spare { channel, is_first }) => wait_for_task(channel, layout, is_first),
+        Ok(Role::Spare {
+            channel,
+            connection,
+            is_first,
+        }) => wait_for_task(channel, connection, layout, is_first),
         Err(_) => ExitCode::FAILURE,
     }
 }
@@ -69,28 +74,24 @@ pub fn zygote_main() -> ExitCode {
 enum Role {
     /// The zygote, whose daemon has gone.
     Zygote,
-    /// A shim with its first connection.
-    Shim { connection: OwnedFd, id: String },
-    /// A shim that waits for its first connection.
-    Spare { channel: OwnedFd, is_first: bool },
-}
-
-/// A shim that waits, as the zygote sees it.
-#[derive(Debug)]
-struct Spare {
-    channel: OwnedFd,
-    pid: Pid,
-    pidfd: OwnedFd,
+    /// A shim that was asked for, with its first connection.
+    Shim { connection: OwnedFd },
+    /// A shim that nobody has asked for yet, with its first connection and its channel to the zygote.
+    Spare {
+        channel: OwnedFd,
+        connection: OwnedFd,
+        is_first: bool,
+    },
 }
 
 #[derive(Debug)]
 struct Zygote {
     socket: OwnedFd,
     decoder: Decoder,
-    /// The shim that waits.
-    spare: Option<Spare>,
-    /// The channel of the last one that waited; it closes its end when its container was started.
-    starting: Option<OwnedFd>,
+    /// The channel of the shim that was forked ahead, which closes its end when its container was started.
+    spare: Option<OwnedFd>,
+    /// How long to wait until the next one is forked, when there is none.
+    rest: Duration,
 }
 
 impl Zygote {
@@ -102,15 +103,11 @@ impl Zygote {
             return Ok(role);
         }
         loop {
-            while let Some(request) = self.decoder.next::<SpawnRequest>()? {
+            while let Some(SpawnRequest {}) = self.decoder.next()? {
                 let connection = self.decoder.take_fds(1)?.pop().ok_or(FrameError::MissingFds)?;
-                if self.give_to_spare(&request, &connection) {
-                    continue;
-                }
                 // A failure closes the connection, which tells the daemon.
                 if let Ok(Cloned::Child) = sys::clone::fork() {
-                    let id = request.id;
-                    return Ok(Role::Shim { connection, id });
+                    return Ok(Role::Shim { connection });
                 }
             }
             if !self.wait()? {
@@ -127,85 +124,64 @@ impl Zygote {
 
     /// Waits for the daemon; returns `false` when it is time to fork the spare shim that is missing.
     fn wait(&mut self) -> Result<bool, FrameError> {
-        if self.spare.is_some() {
-            return is_asked(wait(&[&self.socket], None));
-        }
-        if let Some(starting) = &self.starting {
-            let found = wait(&[&self.socket, starting], Some(LONGEST_START));
-            let has_started = matches!(&found, Ok(found) if *found == [1]);
-            if !has_started {
+        if let Some(spare) = &self.spare {
+            let found = wait(&[&self.socket, spare], None);
+            let is_used = matches!(&found, Ok(found) if *found == [1]);
+            if !is_used {
                 return is_asked(found);
             }
-            self.starting = None;
-            return is_asked(wait(&[&self.socket], Some(HEAD_START)));
+            self.spare = None;
         }
-        is_asked(wait(&[&self.socket], Some(LONGEST_START)))
+        is_asked(wait(&[&self.socket], Some(self.rest)))
     }
 
-    /// Forks the shim of the next request; returns what the child is. A failure leaves none.
+    /// Forks the shim of the next request and offers it; returns what the child is. A failure leaves none.
     fn fork_spare(&mut self, is_first: bool) -> Option<Role> {
+        self.rest = PAUSE;
         let (ours, theirs) = frame::socket_pair().ok()?;
+        let (daemons, connection) = frame::socket_pair().ok()?;
         match sys::clone::fork() {
             Ok(Cloned::Child) => Some(Role::Spare {
                 channel: theirs,
+                connection,
                 is_first,
             }),
             Ok(Cloned::Parent { pid, pidfd }) => {
-                self.spare = Some(Spare {
-                    channel: ours,
-                    pid,
-                    pidfd,
-                });
-                self.starting = None;
+                let pid = pid.as_raw_nonzero().get();
+                // Goes whole or not at all; not offered, the shim ends by itself.
+                let offer = frame::encode(&Offer { pid }).ok()?;
+                frame::send_some(self.socket.as_fd(), &offer, &[daemons.as_fd(), pidfd.as_fd()]).ok()?;
+                self.spare = Some(ours);
+                self.rest = HEAD_START;
                 None
             }
             Err(_) => None,
         }
     }
-
-    /// Hands a connection to the shim that waits; returns whether there was one.
-    fn give_to_spare(&mut self, request: &SpawnRequest, connection: &OwnedFd) -> bool {
-        let Some(spare) = self.spare.take() else {
-            return false;
-        };
-        // The daemon that woke the zygote on its CPU goes on with the start.
-        sys::process::keep_off_this_cpu(spare.pid, &spare.pidfd).ok();
-        let is_given = frame::send(spare.channel.as_fd(), request, &[connection.as_fd()]).is_ok();
-        self.starting = Some(spare.channel);
-        is_given
-    }
 }
 
 /// Runs a shim that was forked ahead of its request.
-fn wait_for_task(channel: OwnedFd, layout: Option<Layout>, is_first: bool) -> ExitCode {
+fn wait_for_task(channel: OwnedFd, connection: OwnedFd, layout: Option<Layout>, is_first: bool) -> ExitCode {
     let Ok(signals) = shim::prepare() else {
         return ExitCode::FAILURE;
     };
     warm_up();
-    let has_time = is_first || wait(&[&channel], Some(QUIET)).is_ok_and(|found| found.is_empty());
+    let has_time = is_first || wait(&[&connection], Some(QUIET)).is_ok_and(|found| found.is_empty());
     let sandbox = match has_time.then(runtime::make_sandbox) {
         Some(Ok(Made::Sandbox(sandbox))) => Some(sandbox),
         Some(Ok(Made::Holder(socket))) => {
-            // The zygote waits for the end of the channel.
-            drop((channel, signals));
-            return sandbox::hold(&socket, layout.as_ref());
+            // The zygote waits for the end of the channel, the daemon for that of the connection.
+            drop((channel, connection, signals));
+            runtime::hold(&socket)
         }
         // A machine that cannot make one: a start says what is wrong.
         Some(Err(_)) | None => None,
     };
-    let mut decoder = Decoder::default();
-    let request = decoder.wait_for::<SpawnRequest>(channel.as_fd());
-    let connection = decoder.take_fds(1).ok().and_then(|mut fds| fds.pop());
-    // Awake: from here on it may run wherever there is room.
-    sys::process::reset_cpu_affinity().ok();
-    match (request, connection) {
-        (Ok(Some(request)), Some(connection)) => {
-            shim::serve(signals, connection, &request.id, layout, Some(channel), sandbox)
-        }
-        // The zygote has ended.
-        (Ok(None), _) => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    if sandbox.is_some() {
+        // The holder's copy of the memory has taken it all.
+        warm_up();
     }
+    shim::serve(signals, connection, layout, Some(channel), sandbox)
 }
 
 /// Returns whether the first socket is among those that were found.
@@ -229,7 +205,8 @@ fn wait(sockets: &[&OwnedFd], longest: Option<Duration>) -> rustix::io::Result<V
     Ok(fds.iter().enumerate().filter_map(found).collect())
 }
 
-/// Decodes a task, so that the pages of the code and of the heap that this needs are there when one comes.
+/// Decodes a task and plans its start, so that the pages of the code and of the memory that this needs are there when one
+/// comes.
 fn warm_up() {
     let task = Task {
         id: String::new(),
@@ -259,17 +236,17 @@ fn warm_up() {
         exit_record: Default::default(),
         document: Default::default(),
     };
-    let request = Request::Start {
+    let request = Request::Prepare {
         task: Box::new(task),
-        attaches: Vec::new(),
         console_size: None,
-        restart_count: 0,
     };
     if let Ok(encoded) = frame::encode(&request) {
         let mut decoder = Decoder::default();
         decoder.push(&encoded);
         // Only the way is of interest.
-        decoder.next::<Request>().ok();
+        if let Ok(Some(Request::Prepare { task, .. })) = decoder.next() {
+            rehearse(&task);
+        }
     }
 }
 

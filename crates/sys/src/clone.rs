@@ -1,6 +1,6 @@
-//! `clone3` and `fork`: new processes that go on in the same Rust code with a copy of the memory.
+//! `clone3` and `fork`: new processes that go on in the same Rust code with a copy of the memory; [`aside`]: one that shares it.
 //!
-//! No `CLONE_VM` and no new stack: the child returns from the call as after fork(2), so it may run normal Rust code
+//! [`clone3`]: no `CLONE_VM` and no new stack: the child returns from the call as after fork(2), so it may run normal Rust code
 //! on its private copy. That is sound only when the caller is the only thread of its process: a lock that another
 //! thread holds at that moment (the allocator's, stdio's) stays held for ever in the child. The zygote, the shims and
 //! `berth oci` are single-threaded; debug builds check it on each call.
@@ -9,9 +9,11 @@
     reason = "clone3 has no wrapper in libc or rustix, and pids and fds come back raw"
 )]
 
+use std::ffi::c_void;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use rustix::process::Pid;
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::process::{Pid, WaitOptions};
 
 use crate::error::{SyscallError, call, check};
 
@@ -140,6 +142,75 @@ pub fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>) -> Result<Clone
 /// Creates a process as fork(2) does. The caller must be the only thread of its process.
 pub fn fork() -> Result<Cloned, SyscallError> {
     clone3(CloneFlags::empty(), None)
+}
+
+/// The stack of a process made by [`aside`], 2 MiB of which only what is used takes memory. A page below it faults.
+#[derive(Debug)]
+pub struct Stack {
+    lowest: *mut c_void,
+}
+
+impl Stack {
+    const SIZE: usize = 2 << 20;
+    const GUARD: usize = 4096;
+
+    /// Reserves one.
+    pub fn new() -> Result<Self, SyscallError> {
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::STACK;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let mapped = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                Self::SIZE,
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
+        };
+        let lowest = call!(mapped, "mmap(a stack)")?;
+        let stack = Self { lowest };
+        // SAFETY: the first page of our own mapping, which nobody uses.
+        let guarded = unsafe { mprotect(lowest, Self::GUARD, MprotectFlags::empty()) };
+        call!(guarded, "mprotect(a stack's guard)")?;
+        Ok(stack)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; who borrowed it has ended.
+        unsafe { munmap(self.lowest, Self::SIZE) }.ok();
+    }
+}
+
+/// Runs `work` in a process of its own that shares the caller's memory and descriptors (the child of vfork(2)), and waits until
+/// that has ended: what it does to itself, such as joining namespaces, nobody else has.
+///
+/// What it makes by [`clone3`] with [`CloneFlags::PARENT`] is the caller's child, has its own copy of the memory, and must not
+/// return from `work`. The caller must be the only thread of its process.
+pub fn aside(stack: &mut Stack, mut work: &mut dyn FnMut()) -> Result<(), SyscallError> {
+    debug_assert!(is_single_threaded(), "the caller must be the only thread");
+    extern "C" fn enter(work: *mut c_void) -> libc::c_int {
+        // SAFETY: `aside` has passed this pointer, and waits.
+        let work = unsafe { &mut *work.cast::<&mut dyn FnMut()>() };
+        work();
+        0
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    // SAFETY: with CLONE_VFORK this thread, the only one, is stopped as long as the other process has this memory: nobody
+    // sees `work` or the allocator half done. It has a stack of its own, whose upper end is given; the address is that of a page.
+    let value = unsafe {
+        libc::clone(
+            enter,
+            stack.lowest.wrapping_byte_add(Stack::SIZE),
+            flags,
+            (&raw mut work).cast(),
+        )
+    };
+    let value = call!(check(value.into()), "clone({flags:#x})")?;
+    // It has ended; nobody else waits for it.
+    let pid = i32::try_from(value).ok().and_then(Pid::from_raw);
+    rustix::io::retry_on_intr(|| rustix::process::waitpid(pid, WaitOptions::empty())).ok();
+    Ok(())
 }
 
 /// Returns whether the calling process has one thread, as far as `/proc` tells.

@@ -320,6 +320,17 @@ pub fn keep_off_this_cpu(pid: Pid, pidfd: impl AsFd) -> Result<(), SyscallError>
     )
 }
 
+/// Keeps the calling thread on the CPU where it is until it calls [`reset_cpu_affinity`]: who wakes it from another one and
+/// goes on working does not get it in its place, as [`keep_off_this_cpu`].
+pub fn stay_on_this_cpu() -> Result<(), SyscallError> {
+    let mut this = CpuSet::new();
+    this.set(rustix::thread::sched_getcpu());
+    call!(
+        rustix::thread::sched_setaffinity(None, &this),
+        "sched_setaffinity(this CPU)"
+    )
+}
+
 fn every_cpu() -> CpuSet {
     let mut every = CpuSet::new();
     for cpu in 0..CpuSet::MAX_CPU {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base::error::{Kind, Kinded, chain};
 use base::file::{Durability, write_atomic};
 use cgroup::Cgroup;
+use serde_json::value::RawValue;
 use shim_api::client::{RequestError, ShimConnection, Started};
 use shim_api::message::Failure;
 use shim_api::task::Task;
@@ -131,21 +132,26 @@ async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result
     failpoint::reached("start.intent");
     *groups = Some(make_groups(&engine, &container));
 
-    // 2. A shim, which gets ready beside the next steps. It ends by itself when nobody gives it a container.
+    // 2. A shim, and what it will run: it gets ready beside the next steps. It ends by itself when it is not told to start.
     let shim = engine
-        .new_shim(container.id.as_str())
+        .new_shim()
         .await
         .map_err(|error| StartError::step("make the shim", error))?;
     failpoint::reached("start.spawn");
+    let task = task::build(&engine, &container)?;
+    warn_of_lost(&task, &container);
+    let encoded = encode(&task)?;
+    let console_size = container.record().host.console_size;
+    shim.prepare(&encoded, console_size)
+        .map_err(|error| StartError::step("prepare the shim", error))?;
+    failpoint::reached("start.prepare");
 
     // 3. hostname, hosts, resolv.conf; kept over restarts, removed with the container.
     write_files(&engine, &container)?;
     failpoint::reached("start.files");
 
-    // 4. The document that the shim runs from, also when no daemon lives; replaced by the next start.
-    let task = task::build(&engine, &container)?;
-    warn_of_lost(&task, &container);
-    write_document(&task)?;
+    // 4. The document that the shim restarts it from, also when no daemon lives; replaced by the next start.
+    write_document(&task, &encoded)?;
     failpoint::reached("start.document");
 
     // 5. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
@@ -160,11 +166,7 @@ async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result
             .map_err(|error| StartError::step("subscribe to the shim", error))?,
     );
     let pending = std::mem::take(&mut container.streams().pending);
-    let console_size = container.record().host.console_size;
-    let started = shim
-        .start(Box::new(task), pending, console_size, 0)
-        .await
-        .map_err(start_error)?;
+    let started = shim.start_prepared(pending, 0).await.map_err(start_error)?;
     failpoint::reached("start.started");
 
     // 7. Streams that came during the last step.
@@ -259,15 +261,19 @@ pub(crate) fn write_files(engine: &Engine, container: &Container) -> Result<(), 
         .map_err(|error| StartError::step("write the container's files", error))
 }
 
-pub(crate) fn write_document(task: &Task) -> Result<(), StartError> {
-    let bytes = serde_json::to_vec(task).map_err(|error| StartError::step("encode the task", error))?;
-    write_atomic(&task.document, &bytes, 0o600, Durability::Crash)
+fn encode(task: &Task) -> Result<Box<RawValue>, StartError> {
+    serde_json::value::to_raw_value(task).map_err(|error| StartError::step("encode the task", error))
+}
+
+fn write_document(task: &Task, encoded: &RawValue) -> Result<(), StartError> {
+    write_atomic(&task.document, encoded.get().as_bytes(), 0o600, Durability::Crash)
         .map_err(|error| StartError::step("write the task", error))
 }
 
 /// Writes the document of a container that runs again, for its next restart by policy.
 pub(crate) fn rewrite_document(engine: &Engine, container: &Container) -> Result<(), StartError> {
-    write_document(&task::build(engine, container)?)
+    let task = task::build(engine, container)?;
+    write_document(&task, &encode(&task)?)
 }
 
 /// Namespaces are kept in memory: a reboot takes them, and a container that relied on them begins anew.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use oci::rootfs::Rootfs;
 use runtime::{BindIds, Gate, Stdio, Step, create, start};
 use serde_json::json;
+use sys::clone::{CloneFlags, Cloned, Stack, aside, clone3};
 
 use crate::Test;
 use crate::fixture::*;
@@ -26,6 +27,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("hooks_run_in_order", hooks_run_in_order),
     ("errors_name_their_step", errors_name_their_step),
     ("exit_codes", exit_codes),
+    ("a_process_aside", a_process_aside),
     ("time_offsets", time_offsets),
     ("joined_namespaces", joined_namespaces),
     ("sysctls_and_limits", sysctls_and_limits),
@@ -315,6 +317,36 @@ fn exit_codes() {
     assert_eq!(code("sh -c 'kill -9 $$'; exit $?"), 137);
 }
 
+/// `sys::clone::aside`, which needs a caller with one thread, as here.
+fn a_process_aside() {
+    let hostname = || rustix::system::uname().nodename().to_owned();
+    let (before, mut stack) = (hostname(), Stack::new().unwrap());
+    let mut found = None;
+    let mut own = vec![1, 2, 3];
+    aside(&mut stack, &mut || {
+        sys::namespace::unshare(CloneFlags::NEWUTS).unwrap();
+        rustix::system::sethostname(b"aside").unwrap();
+        match clone3(CloneFlags::PARENT, None).unwrap() {
+            Cloned::Child => {
+                // A copy of what is there, in its namespaces, on a stack with room.
+                let large = [7u8; 1 << 20];
+                own.push(i32::from(std::hint::black_box(&large)[1 << 19]));
+                let is_so = own == [1, 2, 3, 7] && hostname().as_bytes() == b"aside";
+                sys::process::exit_now(if is_so { 42 } else { 1 });
+            }
+            Cloned::Parent { pidfd, .. } => found = Some((rustix::process::getpid(), pidfd)),
+        }
+    })
+    .unwrap();
+    let (pid, pidfd) = found.unwrap();
+    assert_ne!(pid, rustix::process::getpid());
+    // What it made is here, and is this process's child; what it did to itself is not.
+    assert_eq!(sys::process::wait_pidfd(pidfd.as_fd()).unwrap().code(), 42);
+    assert_eq!((hostname(), own), (before, vec![1, 2, 3]));
+    let gone = rustix::process::test_kill_process(pid);
+    assert_eq!(gone, Err(rustix::io::Errno::SRCH));
+}
+
 fn time_offsets() {
     let scratch = Scratch::new();
     let mut document = with_user_namespace(document(&["cat", "/proc/uptime", "/proc/self/timens_offsets"]));
@@ -459,7 +491,7 @@ fn a_full_disk_is_no_read_only_root() {
     let ballast: Vec<_> = (0..16).map(|number: u32| disk.join(number.to_string())).collect();
     let taken: Vec<_> = ballast
         .iter()
-        .filter(|file| std::fs::File::create(file).is_ok())
+        .filter(|file| std::fs::File::create_new(file).is_ok())
         .collect();
     let rootfs = Rootfs::Overlay {
         lowers,

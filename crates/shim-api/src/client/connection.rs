@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base::clock::Timestamp;
-use serde::Deserialize;
+use rustix::process::Pid;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -101,6 +103,15 @@ impl ShimConnection {
         Ok(Self::over(stream, Some(pid)))
     }
 
+    /// Returns the connection over `stream` to a shim that waits for its first request.
+    pub(super) fn to_waiting(stream: UnixStream, pid: i32, pidfd: OwnedFd) -> Self {
+        let connection = Self::over(stream, Some(pid));
+        if let Some(pid) = Pid::from_raw(pid) {
+            *lock(&connection.handle.shared.sleeper) = Some((pid, pidfd));
+        }
+        connection
+    }
+
     /// Returns a connection over `stream`.
     pub(super) fn over(stream: UnixStream, pid: Option<i32>) -> Self {
         let shared = Arc::new(Shared {
@@ -109,6 +120,7 @@ impl ShimConnection {
             pending: Mutex::default(),
             events: Mutex::default(),
             pid: OnceLock::new(),
+            sleeper: Mutex::default(),
             more_to_send: Notify::new(),
             gone: watch::Sender::new(false),
         });
@@ -126,6 +138,17 @@ impl ShimConnection {
         self.handle.shared.pid.get().copied()
     }
 
+    /// Says what [`ShimConnection::start_prepared`] will run, a [`Task`] as JSON; the first request to a new shim. Does not
+    /// wait for it.
+    pub fn prepare(&self, task: &RawValue, console_size: Option<(u16, u16)>) -> Result<(), RequestError> {
+        let request = Prepare::Prepare { task, console_size };
+        if let Some((pid, pidfd)) = lock(&self.handle.shared.sleeper).take() {
+            // The daemon goes on with the start on its own. Where there is one CPU, one waits for the other.
+            sys::process::keep_off_this_cpu(pid, &pidfd).ok();
+        }
+        self.handle.shared.send(&request, Vec::new(), None)
+    }
+
     /// Runs the container; the first request to a new shim.
     pub async fn start(
         &self,
@@ -134,14 +157,23 @@ impl ShimConnection {
         console_size: Option<(u16, u16)>,
         restart_count: u32,
     ) -> Result<Started, RequestError> {
+        let task = serde_json::value::to_raw_value(&task).map_err(unencodable)?;
+        self.prepare(&task, console_size)?;
+        self.start_prepared(attaches, restart_count).await
+    }
+
+    /// Runs the container that was prepared.
+    pub async fn start_prepared(
+        &self,
+        attaches: Vec<Attach>,
+        restart_count: u32,
+    ) -> Result<Started, RequestError> {
         let (attaches, streams): (Vec<_>, Vec<_>) = attaches
             .into_iter()
             .map(|attach| (attach.options, attach.stream))
             .unzip();
         let request = Request::Start {
-            task,
             attaches,
-            console_size,
             restart_count,
         };
         started(self.request(&request, streams).await?)
@@ -300,12 +332,30 @@ fn done(reply: Reply) -> Result<(), RequestError> {
     }
 }
 
+fn unencodable(error: impl std::error::Error) -> RequestError {
+    RequestError::Failed(Failure {
+        step: "protocol".to_owned(),
+        message: base::error::chain(&error).to_string(),
+        errno: 0,
+    })
+}
+
 fn unexpected() -> RequestError {
     RequestError::Failed(Failure {
         step: "protocol".to_owned(),
         message: "the shim answered something else than was asked".to_owned(),
         errno: 0,
     })
+}
+
+/// [`Request::Prepare`] with a task that is encoded already.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Prepare<'a> {
+    Prepare {
+        task: &'a RawValue,
+        console_size: Option<(u16, u16)>,
+    },
 }
 
 /// Ends the connection when the last owner is gone; the serving task then ends by itself.
@@ -330,6 +380,8 @@ struct Shared {
     pending: Mutex<VecDeque<oneshot::Sender<Reply>>>,
     events: Mutex<Option<mpsc::UnboundedSender<Event>>>,
     pid: OnceLock<i32>,
+    /// The shim, as long as it waits for its first request.
+    sleeper: Mutex<Option<(Pid, OwnedFd)>>,
     more_to_send: Notify,
     gone: watch::Sender<bool>,
 }
@@ -356,7 +408,7 @@ impl Shared {
     /// caller is cancelled.
     fn send(
         &self,
-        request: &Request,
+        request: &impl Serialize,
         fds: Vec<OwnedFd>,
         waiter: Option<oneshot::Sender<Reply>>,
     ) -> Result<(), RequestError> {
@@ -366,13 +418,7 @@ impl Shared {
             Ok(frame) if streams <= frame::MAXIMUM_FDS => frame,
             Ok(frame) => return Err(too_large(frame.len())),
             Err(FrameError::TooLarge { size, .. }) => return Err(too_large(size)),
-            Err(error) => {
-                return Err(RequestError::Failed(Failure {
-                    step: "protocol".to_owned(),
-                    message: base::error::chain(&error).to_string(),
-                    errno: 0,
-                }));
-            }
+            Err(error) => return Err(unencodable(error)),
         };
         let mut outgoing = lock(&self.outgoing);
         if *self.gone.borrow() {

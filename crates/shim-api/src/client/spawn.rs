@@ -2,18 +2,19 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::net::UnixStream;
 
 use super::connection::{ShimConnection, stream_pair};
-use crate::frame;
-use crate::zygote::{ID_LENGTH, PROGRAM, SpawnRequest};
+use crate::frame::{self, Decoder, Received};
+use crate::zygote::{ID_LENGTH, Offer, PROGRAM, SpawnRequest};
 
 /// How the zygote is started.
 #[derive(Clone, Debug)]
@@ -56,6 +57,7 @@ pub enum ZygoteError {
 #[derive(Debug)]
 pub struct Zygote {
     socket: UnixStream,
+    offers: Mutex<Decoder>,
     child: Mutex<Child>,
     pid: i32,
 }
@@ -95,6 +97,7 @@ impl Zygote {
         let socket = UnixStream::from_std(ours.into()).map_err(|source| ZygoteError::Socket { source })?;
         Ok(Self {
             socket,
+            offers: Mutex::default(),
             child: Mutex::new(child),
             pid,
         })
@@ -105,13 +108,14 @@ impl Zygote {
         self.pid
     }
 
-    /// Asks for a shim for container `id` and returns the connection to it, without waiting for the fork: a fork
-    /// that fails shows as [`super::RequestError::Gone`] in the first request.
-    pub async fn new_shim(&self, id: &str) -> Result<ShimConnection, ZygoteError> {
+    /// Returns the connection to a new shim: one that waits, or else one that is asked for, without waiting for the fork: a
+    /// fork that fails shows as [`super::RequestError::Gone`] in the first request.
+    pub async fn new_shim(&self) -> Result<ShimConnection, ZygoteError> {
+        if let Some(shim) = self.take_offer() {
+            return Ok(shim);
+        }
         let (ours, theirs) = stream_pair().map_err(|source| ZygoteError::Socket { source })?;
-        let request = SpawnRequest {
-            id: id.chars().take(ID_LENGTH).collect(),
-        };
+        let request = SpawnRequest {};
         let encoded = frame::encode(&request).map_err(|error| ZygoteError::Socket {
             source: io::Error::other(error),
         })?;
@@ -140,21 +144,44 @@ impl Zygote {
         }
     }
 
-    /// Returns when the zygote has died.
-    pub async fn closed(&self) {
-        let mut byte = [0u8; 1];
+    /// Returns the shim that waits, if there is one.
+    fn take_offer(&self) -> Option<ShimConnection> {
+        let mut decoder = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if self.socket.readable().await.is_err() {
-                return;
-            }
-            match self.socket.try_read(&mut byte) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+            match decoder.receive(self.socket.as_fd()) {
+                Ok(Received::Bytes) => {}
+                // The end of the zygote is seen by who asks it for a shim.
+                Ok(Received::Nothing | Received::End) => break,
+                // Without descriptors to spare an offer is lost: that shim ends, and another one is offered.
+                Err(_) => {
+                    *decoder = Decoder::default();
+                    return None;
+                }
             }
         }
+        let mut waiting = None;
+        while let Ok(Some(Offer { pid })) = decoder.next() {
+            let fds = decoder.take_fds(2).unwrap_or_default();
+            let Ok([connection, pidfd]) = <[OwnedFd; 2]>::try_from(fds) else {
+                *decoder = Decoder::default();
+                return None;
+            };
+            // One that died without a container was followed by another.
+            waiting = is_open(&connection)
+                .then_some((pid, connection, pidfd))
+                .or(waiting);
+        }
+        let (pid, connection, pidfd) = waiting?;
+        let connection = UnixStream::from_std(connection.into()).ok()?;
+        Some(ShimConnection::to_waiting(connection, pid, pidfd))
     }
+}
+
+/// Returns whether somebody has the other end.
+fn is_open(connection: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(connection, PollFlags::empty())];
+    let now = Timespec::default();
+    rustix::event::poll(&mut fds, Some(&now)).is_ok() && !fds[0].revents().contains(PollFlags::HUP)
 }
 
 impl Drop for Zygote {
@@ -197,8 +224,40 @@ mod tests {
             socket_directory: directory.clone(),
         };
         let zygote = Zygote::spawn(&options).await.unwrap();
-        zygote.closed().await;
-        assert!(matches!(zygote.new_shim("x").await, Err(ZygoteError::Gone)));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !matches!(zygote.new_shim().await, Err(ZygoteError::Gone)) {
+            assert!(std::time::Instant::now() < deadline);
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
         std::fs::remove_dir(&directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_shim_that_lives_is_taken_and_lost_offers_are_forgotten() {
+        let (ours, theirs) = frame::socket_pair().unwrap();
+        let zygote = Zygote {
+            socket: UnixStream::from_std(ours.into()).unwrap(),
+            offers: Mutex::default(),
+            child: Mutex::new(Command::new("/bin/true").spawn().unwrap()),
+            pid: 0,
+        };
+        let offer = |pid: i32| {
+            let (daemons, shims) = frame::socket_pair().unwrap();
+            let pidfd = std::fs::File::open("/dev/null").unwrap();
+            frame::send(theirs.as_fd(), &Offer { pid }, &[daemons.as_fd(), pidfd.as_fd()]).unwrap();
+            shims
+        };
+        assert!(zygote.take_offer().is_none());
+        drop(offer(1));
+        let _lives = offer(2);
+        drop(offer(3));
+        assert_eq!(zygote.take_offer().unwrap().shim_pid(), Some(2));
+        assert!(zygote.take_offer().is_none());
+        // One that came without its descriptors leaves nothing that the next could be confused with.
+        let (stray, _) = frame::socket_pair().unwrap();
+        frame::send(theirs.as_fd(), &Offer { pid: 4 }, &[stray.as_fd()]).unwrap();
+        assert!(zygote.take_offer().is_none());
+        let _lives = offer(5);
+        assert_eq!(zygote.take_offer().unwrap().shim_pid(), Some(5));
     }
 }

@@ -76,7 +76,7 @@ impl Host {
     }
 
     pub(crate) async fn new_shim(&self) -> ShimConnection {
-        self.zygote.as_ref().unwrap().new_shim(&self.id).await.unwrap()
+        self.zygote.as_ref().unwrap().new_shim().await.unwrap()
     }
 
     pub(crate) fn cgroup_path(&self) -> String {
