@@ -11,6 +11,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+mod entry;
 pub mod error;
 pub mod executable;
 pub mod fd;
