@@ -143,6 +143,9 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), FileError> {
         .map_err(|source| FileError::new("create", path, source))
 }
 
+/// How often the removal of a tree is begun anew when it was written to.
+const TURNS: usize = 3;
+
 /// Removes a tree of ours; succeeds if it is not there.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), sys::SyscallError> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -151,7 +154,15 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), sys::SyscallError> {
     if !path.exists() {
         return Ok(());
     }
-    sys::path::Root::open(parent)?.remove_all(name)
+    let parent = sys::path::Root::open(parent)?;
+    for _ in 0..TURNS {
+        match parent.remove_all(name) {
+            // A step that was under way has put a file there meanwhile; it is the last one.
+            Err(error) if error.errno() == rustix::io::Errno::NOTEMPTY => {}
+            result => return result,
+        }
+    }
+    parent.remove_all(name)
 }
 
 /// Removes a file of ours; succeeds if it is not there.

@@ -234,7 +234,8 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
     });
 }
 
-/// Returns the groups below the daemon's parent that are named like containers which have no record or do not run.
+/// Returns the groups below the daemon's parent that are named like containers which have no record, or neither run nor are
+/// started now.
 fn leftover_cgroups(engine: &Engine) -> Vec<String> {
     let mut found = BTreeSet::new();
     let parent = engine.config.cgroup_parent.trim_matches('/');
@@ -251,11 +252,11 @@ fn leftover_cgroups(engine: &Engine) -> Vec<String> {
             // Another daemon with the same parent would have its own containers here: only ids that this data root
             // has, or had, are touched.
             let ours = engine.layout.containers().join(id).is_dir();
-            let runs = engine
-                .registry
-                .get(id)
-                .is_some_and(|container| container.view().status.is_running());
-            if ours && !runs {
+            // One that is being started makes its groups before it runs.
+            let uses =
+                |container: &Container| container.view().status.is_running() || starts_with_daemon(container);
+            let used = engine.registry.get(id).is_some_and(|container| uses(&container));
+            if ours && !used {
                 found.insert(format!("/{parent}/{id}"));
             }
         }
