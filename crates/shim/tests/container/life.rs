@@ -108,6 +108,8 @@ async fn the_next_daemon_finds_the_container() {
         }
         other => panic!("{other:?}"),
     }
+    // It runs, but may not have come to its first line.
+    host::until("its line", || host.logged() == "one\n").await;
     shim.signal(None, 9, false).await.unwrap();
     assert_eq!(host::exited(&mut events).await.code, 137);
     let late = ShimConnection::connect(&host.socket()).await.unwrap();
