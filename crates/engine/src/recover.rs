@@ -253,9 +253,9 @@ fn leftover_cgroups(engine: &Engine) -> Vec<String> {
             // has, or had, are touched.
             let ours = engine.layout.containers().join(id).is_dir();
             // One that is being started makes its groups before it runs.
-            let uses =
-                |container: &Container| container.view().status.is_running() || starts_with_daemon(container);
-            let used = engine.registry.get(id).is_some_and(|container| uses(&container));
+            let used = engine.registry.get(id).is_some_and(|container| {
+                container.view().status.is_running() || starts_with_daemon(&container)
+            });
             if ours && !used {
                 found.insert(format!("/{parent}/{id}"));
             }

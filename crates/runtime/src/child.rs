@@ -141,7 +141,7 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
             .at_with(Step::Cgroup, || "join the cgroup".to_owned())?;
     }
     if is_made {
-        // It works beside the parent, and is woken by it. Joining a cpuset has undone what the holder was told.
+        // It works beside the parent, and is woken by it. Joining a cpuset has undone that it is kept off the parent's CPU.
         sys::process::stay_on_this_cpu().ok();
     }
     // Only now, so that the namespace's root is the container's cgroup.
