@@ -398,10 +398,31 @@ impl Engine {
         result
     }
 
+    /// Writes what changes of a container; one that is not recorded yet is recorded with it, in one commit.
+    pub(crate) fn write_of(
+        self: &Arc<Self>,
+        container: &Container,
+        change: impl FnOnce(&mut Batch<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut unrecorded = container.unrecorded();
+        self.write(|batch| {
+            if let Some(row) = &*unrecorded {
+                batch.insert_container(row)?;
+            }
+            change(batch)
+        })?;
+        if let Some(row) = unrecorded.take() {
+            crate::container::record_file::write(&self.layout, &row);
+        }
+        Ok(())
+    }
+
     /// Records a container's present state.
     pub(crate) fn write_state(self: &Arc<Self>, container: &Container) -> Result<(), StoreError> {
         let state = encode(&container.state_record(&self.host.boot_id));
-        self.write(|batch| batch.set_container_state(container.id.as_str(), &state))
+        self.write_of(container, |batch| {
+            batch.set_container_state(container.id.as_str(), &state)
+        })
     }
 
     /// Does blocking work after the reply; the next daemon does it if this one dies before.

@@ -92,7 +92,7 @@ fn load(engine: &Engine, row: ContainerRow) -> Result<(Arc<Container>, StateReco
     }
     engine
         .registry
-        .reserve_name(&row.name, &id)
+        .try_reserve_name(&row.name, &id)
         .map_err(|_taken| damage("its name belongs to another container".to_owned()))?;
     if let Some(base) = record.user_base {
         engine.registry.use_base(base);
@@ -234,10 +234,22 @@ fn sweep(engine: &Arc<Engine>, keep: &BTreeSet<String>) {
     });
 }
 
-/// Returns the groups below the daemon's parent that are named like containers which have no record, or neither run nor are
-/// started now.
+/// Returns the groups of containers that neither run nor are started now: those below the daemon's parent that are named
+/// like containers, and those that a container's record asks for elsewhere.
 fn leftover_cgroups(engine: &Engine) -> Vec<String> {
-    let mut found = BTreeSet::new();
+    // One that is being started makes its groups before it runs.
+    let is_used =
+        |container: &Container| container.view().status.is_running() || starts_with_daemon(container);
+    let mut found: BTreeSet<String> = engine
+        .registry
+        .all()
+        .iter()
+        .filter(|container| !is_used(container))
+        .filter_map(|container| {
+            let parent = &container.record().host.cgroup_parent;
+            (!parent.is_empty()).then(|| engine.cgroup_path(parent, container.id.as_str()))
+        })
+        .collect();
     let parent = engine.config.cgroup_parent.trim_matches('/');
     for hierarchy in engine.host.cgroups.hierarchies() {
         let entries = std::fs::read_dir(hierarchy.mount_point().join(parent))
@@ -252,10 +264,10 @@ fn leftover_cgroups(engine: &Engine) -> Vec<String> {
             // Another daemon with the same parent would have its own containers here: only ids that this data root
             // has, or had, are touched.
             let ours = engine.layout.containers().join(id).is_dir();
-            // One that is being started makes its groups before it runs.
-            let used = engine.registry.get(id).is_some_and(|container| {
-                container.view().status.is_running() || starts_with_daemon(&container)
-            });
+            let used = engine
+                .registry
+                .get(id)
+                .is_some_and(|container| is_used(&container));
             if ours && !used {
                 found.insert(format!("/{parent}/{id}"));
             }

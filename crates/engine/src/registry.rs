@@ -2,10 +2,11 @@
 //!
 //! The lock is held for map operations only, never across an await and never while another lock is taken.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use base::id::ContainerId;
+use tokio::sync::Notify;
 
 use crate::container::{Container, LookupError};
 
@@ -27,12 +28,16 @@ pub(crate) fn slot_base(slot: u32) -> u32 {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     maps: RwLock<Maps>,
+    /// Told when a name of [`Maps::leaving`] is free.
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Maps {
     by_id: BTreeMap<String, Arc<Container>>,
     names: HashMap<String, ContainerId>,
+    /// Containers that nobody sees any more, and whose names are free in a moment.
+    leaving: HashSet<ContainerId>,
     /// How many containers live in each slot; one that joins another's user namespace counts too.
     slots: BTreeMap<u32, usize>,
 }
@@ -47,8 +52,19 @@ pub(crate) enum ReserveError {
 }
 
 impl Registry {
+    /// As [`Registry::try_reserve_name`], but waits for a name whose container nobody sees any more.
+    pub(crate) async fn reserve_name(&self, name: &str, id: &ContainerId) -> Result<(), ReserveError> {
+        loop {
+            let left = self.left.notified();
+            match self.try_reserve_name(name, id) {
+                Err(ReserveError::Name(holder)) if self.read().leaving.contains(&holder) => left.await,
+                result => return result,
+            }
+        }
+    }
+
     /// Takes a name for a container that is being made.
-    pub(crate) fn reserve_name(&self, name: &str, id: &ContainerId) -> Result<(), ReserveError> {
+    pub(crate) fn try_reserve_name(&self, name: &str, id: &ContainerId) -> Result<(), ReserveError> {
         let mut maps = self.write();
         match maps.names.get(name) {
             Some(holder) => Err(ReserveError::Name(holder.clone())),
@@ -106,14 +122,28 @@ impl Registry {
     }
 
     /// Hides a container and gives its name back.
-    pub(crate) fn remove(&self, id: &ContainerId) -> Option<Arc<Container>> {
+    pub(crate) fn remove(&self, container: &Container) {
+        self.hide(container);
+        self.forget(container);
+    }
+
+    /// Hides a container whose record is still there: who asks for its name waits until [`Registry::forget`].
+    pub(crate) fn hide(&self, container: &Container) {
         let mut maps = self.write();
-        let container = maps.by_id.remove(id.as_str())?;
+        maps.by_id.remove(container.id.as_str());
+        maps.leaving.insert(container.id.clone());
+    }
+
+    /// Gives the name of a hidden container back.
+    pub(crate) fn forget(&self, container: &Container) {
         let name = container.view().name.clone();
-        if maps.names.get(&name) == Some(id) {
+        let mut maps = self.write();
+        if maps.names.get(&name) == Some(&container.id) {
             maps.names.remove(&name);
         }
-        Some(container)
+        maps.leaving.remove(&container.id);
+        drop(maps);
+        self.left.notify_waiters();
     }
 
     /// Returns the container with this id.
@@ -194,13 +224,13 @@ mod tests {
     fn a_name_belongs_to_one() {
         let registry = Registry::default();
         let (first, second) = (ContainerId::generate().unwrap(), ContainerId::generate().unwrap());
-        registry.reserve_name("a", &first).unwrap();
+        registry.try_reserve_name("a", &first).unwrap();
         assert!(
-            matches!(registry.reserve_name("a", &second), Err(ReserveError::Name(holder)) if holder == first)
+            matches!(registry.try_reserve_name("a", &second), Err(ReserveError::Name(holder)) if holder == first)
         );
         registry.release_name("a", &second);
-        assert!(registry.reserve_name("a", &second).is_err());
+        assert!(registry.try_reserve_name("a", &second).is_err());
         registry.release_name("a", &first);
-        registry.reserve_name("a", &second).unwrap();
+        registry.try_reserve_name("a", &second).unwrap();
     }
 }

@@ -86,6 +86,7 @@ impl Sandbox {
                 }),
                 ..HostConfig::default()
             },
+            starts: false,
         }
     }
 

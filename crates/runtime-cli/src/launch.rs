@@ -215,7 +215,6 @@ fn populate(
         },
         gate: Gate::Held(entry.listen()?),
         cgroup: group.as_ref(),
-        limits: None,
         bundle: &bundle.path,
         preserve_fds: options.preserve_fds,
         parent_death_signal: None,

@@ -49,7 +49,6 @@ fn main() {
             stdio: Stdio::Inherit,
             gate: Gate::Immediately,
             cgroup: group.as_ref(),
-            limits: None,
             bundle: &bundle,
             preserve_fds: 0,
             parent_death_signal: Some(9),

@@ -251,10 +251,6 @@ fn serve(
         tell(channel, channel.send_mapped())?;
     }
     adjust(&plan.process, child.pid)?;
-    if let (Some(cgroup), Some(limits)) = (request.cgroup, request.limits) {
-        let failed = |error| CreateError::new(Step::Cgroup, 0, base::error::chain(&error).to_string());
-        cgroup.apply(limits).map_err(failed)?;
-    }
     for (kind, place) in request.pins {
         pin(child.pid, *kind, place)?;
     }

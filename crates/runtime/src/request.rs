@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cgroup::{Cgroup, Limits};
+use cgroup::Cgroup;
 use oci::rootfs::Rootfs;
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::process::Pid;
@@ -18,7 +18,7 @@ pub struct CreateRequest<'a> {
     /// The container's id, for hooks and messages.
     pub id: &'a str,
     /// The document. `root.path` is ignored in favour of `rootfs`; `linux.resources` and `linux.cgroupsPath` are the
-    /// business of whoever made `cgroup` and `limits`.
+    /// business of whoever made `cgroup`.
     pub spec: &'a Spec,
     /// The root file system to put together.
     pub rootfs: &'a Rootfs,
@@ -39,9 +39,6 @@ pub struct CreateRequest<'a> {
     pub gate: Gate,
     /// The cgroup to enter. `None`: the caller's own.
     pub cgroup: Option<&'a Cgroup>,
-    /// What that cgroup is limited to, set while PID 1 gets ready and before it sees anything of the image. `None`: it has its
-    /// limits already.
-    pub limits: Option<&'a Limits>,
     /// The bundle directory, for the state that hooks read.
     pub bundle: &'a Path,
     /// How many descriptors from 3 on the program inherits (`--preserve-fds`, `LISTEN_FDS`); all others are closed.

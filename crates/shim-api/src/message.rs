@@ -90,7 +90,8 @@ pub enum Request {
     Subscribe,
     /// Acknowledges [`Event::Exited`]: the shim may end. Reply: `Done`, after the cgroup was removed and the socket
     /// file too, so that the container can be started again at once; `Failed` while it runs. Without it the shim ends
-    /// by itself once the exit record is written and no connection is left.
+    /// by itself once the exit record is written and no connection is left. Before `Start` it takes back what `Prepare` has
+    /// made, and the shim ends.
     Release,
 }
 

@@ -11,7 +11,7 @@ use sys::process::Ended;
 
 use crate::container::{Container, Leftovers, Phase};
 use crate::exec::read_task;
-use crate::launch::{CGROUP_PATIENCE, Launched, has_own_pids, launch};
+use crate::launch::{CGROUP_PATIENCE, Launched, Ready, has_own_pids, launch};
 use crate::plug::give_back;
 use crate::session::Owner;
 use crate::shim::Shim;
@@ -148,13 +148,12 @@ impl Shim {
         container.restart_count = container.restart_count.saturating_add(1);
         let launched = read_task(container).and_then(|mut task| {
             container.has_own_pids = has_own_pids(&task.spec);
-            launch(
-                &mut task,
-                None,
-                self.layout.as_ref(),
-                container.cgroup.as_ref(),
-                None,
-            )
+            let cgroup = container.cgroup.as_ref();
+            let mut ready = Ready::make(&task, None)?;
+            if cgroup.is_none() {
+                ready.group(&task, self.layout.as_ref())?;
+            }
+            launch(&mut task, ready, cgroup, None)
         });
         match launched {
             Ok(launched) => self.run_again(launched),

@@ -36,44 +36,98 @@ const LARGEST_FILTER: u64 = 256 * 1024;
 /// How long dying processes may keep a cgroup from being removed.
 pub(crate) const CGROUP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Starts `task`, in `cgroup` if there is one from an earlier run, and in `sandbox` if there is one that fits and has its
-/// ids. After a failure nothing is left but that cgroup.
+/// What a start needs of its task alone, so that it can be made before anybody says "start".
+#[derive(Debug)]
+pub(crate) struct Ready {
+    stdio: Stdio,
+    session: Session,
+    filter: Option<Vec<u8>>,
+    /// The container's group, with its limits, if it was made.
+    cgroup: Option<Cgroup>,
+}
+
+impl Ready {
+    /// Makes all but the group.
+    pub(crate) fn make(task: &Task, console_size: Option<(u16, u16)>) -> Result<Self, Failure> {
+        refuse_hooks(&task.spec)?;
+        let kind = if is_terminal(&task.spec) {
+            Kind::Terminal
+        } else {
+            Kind::Pipes { stdin: task.stdin }
+        };
+        let (stdio, mut session) = Session::open(kind, console_size, task.stdin_once)
+            .map_err(|error| io_failure("process", "make the standard streams", &error))?;
+        session.owner = Owner::Container;
+        session.takes_input = task.stdin;
+        Ok(Self {
+            stdio,
+            session,
+            filter: read_filter(task.seccomp_filter.as_deref())?,
+            cgroup: None,
+        })
+    }
+
+    /// Makes the group, unless it was made; after a failure there is none.
+    pub(crate) fn group(&mut self, task: &Task, layout: Option<&Layout>) -> Result<(), Failure> {
+        if self.cgroup.is_none() {
+            self.cgroup = make_cgroup(&task.spec, layout)?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of what will not be started.
+    pub(crate) fn discard(self) {
+        if let Some(cgroup) = self.cgroup {
+            // The engine removes by path what is left.
+            cgroup.remove(CGROUP_PATIENCE).ok();
+        }
+    }
+}
+
+/// Starts `task` with what is `ready`, in `cgroup` if there is one of an earlier run, and in `sandbox` if there is one that
+/// fits and has its ids. After a failure nothing is left but that cgroup.
 pub(crate) fn launch(
     task: &mut Task,
-    console_size: Option<(u16, u16)>,
-    layout: Option<&Layout>,
+    ready: Ready,
+    cgroup: Option<&Cgroup>,
+    sandbox: Option<Sandbox>,
+) -> Result<Launched, Failure> {
+    let Ready {
+        stdio,
+        session,
+        filter,
+        cgroup: made,
+    } = ready;
+    let group = made.as_ref().or(cgroup);
+    match run(task, stdio, session, filter.as_deref(), group, sandbox) {
+        Ok(launched) => Ok(Launched {
+            cgroup: made,
+            ..launched
+        }),
+        Err(failure) => {
+            if let Some(made) = made {
+                // The first failure is the one to report; the engine removes by path what is left.
+                made.remove(CGROUP_PATIENCE).ok();
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn run(
+    task: &mut Task,
+    stdio: Stdio,
+    mut session: Session,
+    filter: Option<&[u8]>,
     cgroup: Option<&Cgroup>,
     mut sandbox: Option<Sandbox>,
 ) -> Result<Launched, Failure> {
-    refuse_hooks(&task.spec)?;
     give_own_oom_score(&mut task.spec);
-    let kind = if is_terminal(&task.spec) {
-        Kind::Terminal
-    } else {
-        Kind::Pipes { stdin: task.stdin }
-    };
-    let (stdio, mut session) = Session::open(kind, console_size, task.stdin_once)
-        .map_err(|error| io_failure("process", "make the standard streams", &error))?;
-    session.owner = Owner::Container;
-    session.takes_input = task.stdin;
     let _held = hold_joined(task)?;
     let pins = join_kept(task)?;
-    let filter = read_filter(task.seccomp_filter.as_deref())?;
-    let made = match cgroup {
-        Some(_) => None,
-        None => make_cgroup(&task.spec, layout)?,
-    };
-    let limits = made
-        .as_ref()
-        .and_then(|_| task.spec.linux().as_ref()?.resources().as_ref())
-        .map(Limits::from);
     let networks = Networks::of(task);
     let plug = networks.as_ref().map(|networks| networks as &dyn Plug);
-    let cgroup = cgroup.or(made.as_ref());
-    let request = CreateRequest {
-        limits: limits.as_ref(),
-        ..request(task, filter.as_deref(), stdio, cgroup, &pins, plug)
-    };
+    let request = request(task, filter, stdio, cgroup, &pins, plug);
     let created = match &mut sandbox {
         Some(sandbox) => runtime::create_in(request, sandbox),
         None => runtime::create(request),
@@ -86,10 +140,6 @@ pub(crate) fn launch(
         Err(failure) => {
             if let Some(networks) = &networks {
                 networks.unplug();
-            }
-            if let Some(cgroup) = made {
-                // The first failure is the one to report; the engine removes by path what is left.
-                cgroup.remove(CGROUP_PATIENCE).ok();
             }
             return Err(failure);
         }
@@ -104,7 +154,7 @@ pub(crate) fn launch(
             began: Instant::now(),
         },
         session,
-        cgroup: made,
+        cgroup: None,
         warnings: created.warnings,
         leftovers: Leftovers {
             mounts: created.leftovers,
@@ -145,7 +195,6 @@ pub(crate) fn request<'a>(
         stdio,
         gate: Gate::Immediately,
         cgroup,
-        limits: None,
         bundle: task.document.parent().unwrap_or(&task.document),
         preserve_fds: 0,
         parent_death_signal: Some(libc::SIGKILL),
@@ -297,6 +346,7 @@ fn rename_process(spec: &mut Spec, from: &Path, to: &Path) {
     }
 }
 
+/// Makes the group that the document asks for, with its limits; after a failure there is none.
 fn make_cgroup(spec: &Spec, layout: Option<&Layout>) -> Result<Option<Cgroup>, Failure> {
     let Some(linux) = spec.linux() else {
         return Ok(None);
@@ -308,9 +358,15 @@ fn make_cgroup(spec: &Spec, layout: Option<&Layout>) -> Result<Option<Cgroup>, F
         return Err(failure("cgroup", "no cgroup hierarchy was found on this host"));
     };
     let path = path.to_str().unwrap_or_default();
-    Cgroup::create(layout, path)
-        .map(Some)
-        .map_err(|error| failure("cgroup", chain(&error).to_string()))
+    let cgroup =
+        Cgroup::create(layout, path).map_err(|error| failure("cgroup", chain(&error).to_string()))?;
+    let limits = linux.resources().as_ref().map(Limits::from);
+    if let Some(Err(error)) = limits.map(|limits| cgroup.apply(&limits)) {
+        // The first failure is the one to report.
+        cgroup.remove(CGROUP_PATIENCE).ok();
+        return Err(failure("cgroup", chain(&error).to_string()));
+    }
+    Ok(Some(cgroup))
 }
 
 fn with_console(session: &mut Session, mut created: Created) -> Result<Created, Failure> {

@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::Signal;
 use shim_api::message::{AttachOptions, Event, ExecRequest, Failure, Reply, Request, State};
-use shim_api::task::RestartPolicy;
+use shim_api::task::{RestartPolicy, Task};
 
 use crate::client::{Client, Patience};
 use crate::container::{Backoff, Container, Log, Phase};
 use crate::exec::exec;
-use crate::launch::{failure, fits_sandbox, has_own_pids, launch};
+use crate::launch::{Ready, failure, fits_sandbox, has_own_pids, launch};
 use crate::session::{Owner, Session};
 use crate::shim::{Listener, Prepared, Shim};
 
@@ -19,7 +19,7 @@ impl Shim {
         match request {
             Request::Subscribe => return self.subscribe(index),
             Request::Prepare { task, console_size } => {
-                return self.prepare(Prepared { task, console_size });
+                return self.prepare(task, console_size);
             }
             _ => {}
         }
@@ -75,16 +75,32 @@ impl Shim {
     }
 
     /// Takes what will be started, and has all ready for it that needs nothing but the task.
-    fn prepare(&mut self, prepared: Prepared) {
+    fn prepare(&mut self, task: Box<Task>, console_size: Option<(u16, u16)>) {
         // Awake: from here on it may run wherever there is room.
         sys::process::reset_cpu_affinity().ok();
         // One that does not fit is of no use; what is wrong with the maps is told by a start without it.
         self.sandbox = self
             .sandbox
             .take()
-            .filter(|_| fits_sandbox(&prepared.task))
-            .filter(|sandbox| sandbox.map_ids(&prepared.task.spec).is_ok());
-        self.prepared = Some(prepared);
+            .filter(|_| fits_sandbox(&task))
+            .filter(|sandbox| sandbox.map_ids(&task.spec).is_ok());
+        self.discard_prepared();
+        // Who still has the socket removes the group of the last run before it lets go of it.
+        let is_alone = !task.socket.exists();
+        let ready = Ready::make(&task, console_size).and_then(|mut ready| {
+            if is_alone {
+                ready.group(&task, self.layout.as_ref())?;
+            }
+            Ok(ready)
+        });
+        self.prepared = Some(Prepared { task, ready });
+    }
+
+    /// Leaves nothing of what was prepared and will not be started.
+    pub(crate) fn discard_prepared(&mut self) {
+        if let Some(Ok(ready)) = self.prepared.take().map(|prepared| prepared.ready) {
+            ready.discard();
+        }
     }
 
     fn start(
@@ -95,24 +111,24 @@ impl Shim {
         if self.container.is_some() {
             return Err(failure("protocol", "the container was started already"));
         }
-        let Prepared {
-            mut task,
-            console_size,
-        } = self
+        let Prepared { mut task, ready } = self
             .prepared
             .take()
             .ok_or_else(|| failure("protocol", "there is nothing to start"))?;
-        let log = Log::new(&task).map_err(|error| failure("log", error.to_string()))?;
-        // Before PID 1 runs: from its first moment on the next daemon must find this shim.
-        self.listener = Some(Listener::bind(&task.socket)?);
-        let launched = launch(
-            &mut task,
-            console_size,
-            self.layout.as_ref(),
-            None,
-            self.sandbox.take(),
-        )
-        .inspect_err(|_| {
+        let mut ready = ready?;
+        let listening = self.listen(&task).and_then(|log| {
+            ready.group(&task, self.layout.as_ref())?;
+            Ok(log)
+        });
+        let log = match listening {
+            Ok(log) => log,
+            Err(failure) => {
+                self.listener = None;
+                ready.discard();
+                return Err(failure);
+            }
+        };
+        let launched = launch(&mut task, ready, None, self.sandbox.take()).inspect_err(|_| {
             self.listener = None;
         })?;
         let mut session = launched.session;
@@ -147,6 +163,13 @@ impl Shim {
         });
         self.settle_soon();
         Ok(reply)
+    }
+
+    /// Makes the shim one that the next daemon finds, which must be so from PID 1's first moment on.
+    fn listen(&mut self, task: &Task) -> Result<Log, Failure> {
+        let log = Log::new(task).map_err(|error| failure("log", error.to_string()))?;
+        self.listener = Some(Listener::bind(&task.socket)?);
+        Ok(log)
     }
 
     fn subscribe(&mut self, index: usize) {
@@ -259,6 +282,11 @@ impl Shim {
     }
 
     fn release(&mut self) -> Result<Reply, Failure> {
+        if self.container.is_none() {
+            self.discard_prepared();
+            self.has_failed = true;
+            return Ok(Reply::Done);
+        }
         if !matches!(self.container_mut()?.phase, Phase::Exited(_)) {
             return Err(failure("release", "the container has not ended"));
         }

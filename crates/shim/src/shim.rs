@@ -22,7 +22,7 @@ use crate::client::Client;
 use crate::connection::Connection;
 use crate::container::{Container, Leftovers, Phase};
 use crate::exit::look_for_oom_kills;
-use crate::launch::io_failure;
+use crate::launch::{Ready, io_failure};
 use crate::session::{Owner, Part, Session};
 
 /// Everything a shim has.
@@ -53,8 +53,8 @@ pub(crate) struct Shim {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) task: Box<Task>,
-    /// The terminal's first size: rows, columns.
-    pub(crate) console_size: Option<(u16, u16)>,
+    /// Why it is not ready is told by the start.
+    pub(crate) ready: Result<Ready, Failure>,
 }
 
 /// How long after a start the things that can wait are done.
@@ -87,6 +87,7 @@ pub(crate) fn serve(
     while !shim.is_over() {
         shim.turn();
     }
+    shim.discard_prepared();
     ExitCode::SUCCESS
 }
 

@@ -76,6 +76,21 @@ fn f01_killed_at_every_step_of_create_and_start() -> Result<()> {
     let mut daemon = Daemon::with_busybox()?;
     for step in steps(&["create", "start"]) {
         killed_at(&mut daemon, step, |daemon| {
+            daemon.berth(&[
+                "create", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000",
+            ])?;
+            daemon.berth(&["start", "c1"]).map(drop)
+        })?;
+        is_sound(&daemon, step)?;
+    }
+    daemon.finish()
+}
+
+#[test]
+fn f01_killed_at_every_step_of_run() -> Result<()> {
+    let mut daemon = Daemon::with_busybox()?;
+    for step in steps_of_run(&[]) {
+        killed_at(&mut daemon, step, |daemon| {
             daemon
                 .berth(&[
                     "run", "-d", "--name", "c1", "-v", "/data", "busybox", "sleep", "1000",
@@ -85,6 +100,13 @@ fn f01_killed_at_every_step_of_create_and_start() -> Result<()> {
         is_sound(&daemon, step)?;
     }
     daemon.finish()
+}
+
+/// Returns the steps of a `run`, which records what it creates with the start, and those of more verbs.
+fn steps_of_run(more: &[&str]) -> Vec<&'static str> {
+    let mut steps = steps(&[&["create", "start"], more].concat());
+    steps.retain(|step| *step != "create.record");
+    steps
 }
 
 #[test]
@@ -159,7 +181,7 @@ fn f01_killed_at_every_step_of_rollback() -> Result<()> {
 #[test]
 fn f01_killed_in_an_auto_removed_run() -> Result<()> {
     let mut daemon = Daemon::with_busybox()?;
-    for step in steps(&["create", "start", "exit", "remove"]) {
+    for step in steps_of_run(&["exit", "remove"]) {
         killed_at(&mut daemon, step, |daemon| {
             daemon.berth(&["run", "--rm", "busybox", "true"]).map(drop)
         })?;

@@ -1,11 +1,13 @@
 //! Create: resolve the image, reserve the name, record.
 //!
 //! The record is written last, in one commit: a daemon killed before it leaves a directory, a snapshot and perhaps
-//! anonymous volumes without a record, which the next one sweeps; killed after it, the container is complete.
+//! anonymous volumes without a record, which the next one sweeps; killed after it, the container is complete. One that is
+//! started at once is recorded by its start, in the commit that says so.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::clock::Timestamp;
 use base::error::{Kind, Kinded, chain};
@@ -14,6 +16,7 @@ use db::ContainerRow;
 use image::Image;
 use storage::{Base, Owners, SnapshotOptions};
 
+use super::groups::Groups;
 use super::mounts::{self, Plan};
 use super::namespaces::{self, User};
 use super::record::{Container, Record, StateRecord};
@@ -35,6 +38,9 @@ pub struct CreateRequest {
     pub config: Config,
     /// How this machine runs it.
     pub host: HostConfig,
+    /// Whether it is started as soon as it is created: what that needs, and takes the kernel long, is begun already, and the
+    /// start records both.
+    pub starts: bool,
 }
 
 /// A container was created.
@@ -115,6 +121,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         platform,
         mut config,
         mut host,
+        starts,
     } = request;
     let mut warnings = Vec::new();
     let image = resolve_image(engine, &mut config, &host, platform.as_deref())?;
@@ -153,7 +160,7 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     }
 
     let mut undo = Undo::new(engine);
-    let name = reserve_name(engine, name, &undo.id)?;
+    let name = reserve_name(engine, name, &undo.id).await?;
     undo.name = Some(name.clone());
     let (slot, user_base) = match &user {
         User::Host | User::Mapped => (None, None),
@@ -181,6 +188,9 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     crate::files::make_directory(&directory, 0o700)
         .map_err(|error| step("make the container's directory", error))?;
     undo.directory = true;
+    if starts {
+        undo.groups = Groups::begin_early(engine, &undo.id, &host);
+    }
     failpoint::reached("create.directory");
 
     let plan = mounts::plan(engine, &config, &host).map_err(|(plan, text)| {
@@ -231,17 +241,36 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
         config: encode(&record),
         state: encode(&state),
     };
-    engine
-        .write(|batch| batch.insert_container(&row))
-        .map_err(|error| step("record the container", error))?;
-    super::record_file::write(&engine.layout, &row);
-    failpoint::reached("create.record");
+    let container = Arc::new(Container::new(undo.id.clone(), name, record, &state));
+    *container.unrecorded() = Some(row);
+    if starts {
+        record_later(engine, &container);
+    } else {
+        engine
+            .write_of(&container, |_nothing_more| Ok(()))
+            .map_err(|error| step("record the container", error))?;
+        failpoint::reached("create.record");
+    }
 
+    container.keep_groups(undo.groups.take());
     let id = undo.finish();
-    let container = Arc::new(Container::new(id.clone(), name, record, &state));
     engine.registry.insert(Arc::clone(&container));
     super::finish::tell(engine, &container, "create", &[]);
     Ok(Created { id, warnings })
+}
+
+/// Records a container whose start never came: who asked for both has gone in between.
+fn record_later(engine: &Arc<Engine>, container: &Arc<Container>) {
+    const LONGEST: Duration = Duration::from_secs(1);
+    let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+    drop(tokio::spawn(async move {
+        tokio::time::sleep(LONGEST).await;
+        if container.unrecorded().is_some()
+            && let Err(error) = engine.write_of(&container, |_nothing_more| Ok(()))
+        {
+            tracing::error!(container = %container.id, error = %chain(&error), "a container was not recorded");
+        }
+    }));
 }
 
 /// What was done so far; undone when dropped before [`Undo::finish`]. Every undo is safe when its step never happened.
@@ -251,6 +280,7 @@ struct Undo {
     name: Option<String>,
     user_base: Option<u32>,
     directory: bool,
+    groups: Option<Groups>,
     snapshot: bool,
     volumes: Vec<String>,
     armed: bool,
@@ -266,6 +296,7 @@ impl Undo {
             name: None,
             user_base: None,
             directory: false,
+            groups: None,
             snapshot: false,
             volumes: Vec::new(),
             armed: true,
@@ -289,6 +320,9 @@ impl Drop for Undo {
         }
         if self.snapshot {
             log_failure("remove a snapshot", engine.storage.remove_snapshot(&self.id));
+        }
+        if let Some(groups) = self.groups.take() {
+            groups.discard(engine);
         }
         if self.directory {
             log_failure(
@@ -397,11 +431,15 @@ fn complete_log(engine: &Engine, host: &mut HostConfig) -> Result<(), CreateErro
     super::task::check_log_options(&host.log.options).map_err(|text| CreateError::Unsupported { text })
 }
 
-fn reserve_name(engine: &Engine, wanted: Option<String>, id: &ContainerId) -> Result<String, CreateError> {
+async fn reserve_name(
+    engine: &Engine,
+    wanted: Option<String>,
+    id: &ContainerId,
+) -> Result<String, CreateError> {
     if let Some(wanted) = wanted.filter(|name| !name.is_empty()) {
         let name = wanted.strip_prefix('/').unwrap_or(&wanted);
         check_name(name)?;
-        return match engine.registry.reserve_name(name, id) {
+        return match engine.registry.reserve_name(name, id).await {
             Ok(()) => Ok(name.to_owned()),
             Err(error) => Err(taken(name, error)),
         };
@@ -412,7 +450,7 @@ fn reserve_name(engine: &Engine, wanted: Option<String>, id: &ContainerId) -> Re
             kind: Kind::Internal,
             source: Box::new(error),
         })?;
-        if engine.registry.reserve_name(&name, id).is_ok() {
+        if engine.registry.try_reserve_name(&name, id).is_ok() {
             return Ok(name);
         }
     }
@@ -420,7 +458,7 @@ fn reserve_name(engine: &Engine, wanted: Option<String>, id: &ContainerId) -> Re
     let name = id.short().to_owned();
     engine
         .registry
-        .reserve_name(&name, id)
+        .try_reserve_name(&name, id)
         .map(|()| name.clone())
         .map_err(|error| taken(&name, error))
 }

@@ -16,7 +16,6 @@ use shim_api::task::{ExitRecord, RestartPolicy};
 
 use super::actor::{Actor, Found, back_off};
 use super::record::Container;
-use super::remove::RemoveRequest;
 use super::state::{Happening, next};
 use super::task;
 use super::view::Status;
@@ -209,7 +208,11 @@ async fn ended(actor: &mut Actor, record: &ExitRecord) {
         state.exit.error = record.error.clone().unwrap_or_default();
         state.restart_count = record.restart_count;
         let state = crate::daemon::encode(&state);
-        let write = || engine.write(|batch| batch.set_container_state(container.id.as_str(), &state));
+        let write = || {
+            engine.write_of(&container, |batch| {
+                batch.set_container_state(container.id.as_str(), &state)
+            })
+        };
         if let Err(error) = engine.reserve.with_room(write) {
             // The exit record file still has it; the next daemon reads that.
             tracing::error!(container = %container.id, error = %chain(&error), "an exit was not recorded");
@@ -262,13 +265,7 @@ fn record(actor: &Actor) {
 
 /// Removes a container whose run has ended and that was started with `--rm`.
 pub(crate) fn remove_itself(actor: &mut Actor) {
-    let request = RemoveRequest {
-        force: false,
-        volumes: true,
-    };
-    if let Err(error) = super::remove::apply(actor, request) {
-        tracing::error!(container = %actor.container.id, error = %chain(&error), "a container could not remove itself");
-    }
+    super::remove::apply_to_ended(actor);
 }
 
 /// Remembers that a person stopped it.

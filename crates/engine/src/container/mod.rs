@@ -9,6 +9,7 @@ mod create;
 mod exec;
 mod export;
 mod finish;
+mod groups;
 mod host_files;
 mod inspect;
 mod kept_logs;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use base::clock::Timestamp;
 use base::id::ContainerId;
+use db::ContainerRow;
 use oci::ChainId;
 use serde::{Deserialize, Serialize};
 use shim_api::client::{Attach, ShimConnection};
@@ -12,6 +13,7 @@ use spec::mounts::Mount;
 use tokio::sync::{mpsc, watch};
 
 use super::actor::Command;
+use super::groups::Groups;
 use super::inspect::MountPoint;
 use super::view::{Exit, Status, View};
 use crate::config::{Config, HostConfig};
@@ -167,6 +169,9 @@ pub(crate) struct Container {
     pub(crate) view: watch::Sender<Arc<View>>,
     record: Mutex<Arc<Record>>,
     streams: Mutex<Streams>,
+    groups: Mutex<Option<Groups>>,
+    /// What the store does not know yet: of a container that is started at once, until the first change is recorded.
+    unrecorded: Mutex<Option<ContainerRow>>,
     /// The actor's queue; made with the first request.
     pub(crate) queue: OnceLock<mpsc::UnboundedSender<Command>>,
     /// Whether a person stopped it; kept with the state.
@@ -200,6 +205,8 @@ impl Container {
             view: watch::Sender::new(Arc::new(view)),
             record: Mutex::new(Arc::new(record)),
             streams: Mutex::default(),
+            groups: Mutex::default(),
+            unrecorded: Mutex::default(),
             queue: OnceLock::new(),
             stopped: std::sync::atomic::AtomicBool::new(state.stopped),
         }
@@ -223,6 +230,21 @@ impl Container {
     /// Returns its streams, locked; never held across an await.
     pub(crate) fn streams(&self) -> MutexGuard<'_, Streams> {
         lock(&self.streams)
+    }
+
+    /// Returns what the store does not know yet, locked; never held across an await.
+    pub(crate) fn unrecorded(&self) -> MutexGuard<'_, Option<ContainerRow>> {
+        lock(&self.unrecorded)
+    }
+
+    /// Keeps cgroups that were made ahead of the start.
+    pub(crate) fn keep_groups(&self, groups: Option<Groups>) {
+        *lock(&self.groups) = groups;
+    }
+
+    /// Takes the cgroups that were made ahead of the start, if there are any.
+    pub(crate) fn take_groups(&self) -> Option<Groups> {
+        lock(&self.groups).take()
     }
 
     /// Returns the connection to its shim.

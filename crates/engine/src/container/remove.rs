@@ -6,6 +6,7 @@ use base::error::{Kind, Kinded};
 
 use super::actor::{Actor, Command, ask};
 use super::finish;
+use super::record::Container;
 use super::state::{Answer, Ask, Happening, decide, next};
 use super::stop;
 use super::view::{LookupError, Status};
@@ -123,32 +124,9 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
             });
         }
     }
-    container.publish(|view| {
-        view.status = next(view.status, Happening::RemovalBegan).unwrap_or(view.status);
-        view.removal_error = None;
-    });
-    let record = container.record();
-    if request.volumes {
-        for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
-            let name = &mount.point.name;
-            if crate::volume::users(&engine, name)
-                .iter()
-                .any(|user| *user != container.id)
-            {
-                continue;
-            }
-            // One that is gone already is what was wanted; one that cannot go stays and is listed.
-            if let Err(error) = engine.reserve.with_room(|| engine.volumes.remove(name)) {
-                tracing::warn!(volume = %name, error = %base::error::chain(&error), "a volume could not be removed");
-            }
-        }
-    }
-    failpoint::reached("remove.volumes");
-    engine.kept_logs.note(&container);
-    super::record_file::remove(&engine.layout, &container.id);
-    let forget = || engine.write(|batch| batch.remove_container(container.id.as_str()));
-    if let Err(error) = engine.reserve.with_room(forget) {
-        super::record_file::update(&engine.layout, &container, &record);
+    begin(&engine, &container, request.volumes);
+    if let Err(error) = forget(&engine, &container) {
+        super::record_file::update(&engine.layout, &container, &container.record());
         let error = RemoveError::Step {
             doing: "forget",
             id: container.id.to_string(),
@@ -160,13 +138,82 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
         });
         return Err(error);
     }
+    engine.registry.remove(&container);
+    tell(&engine, &container);
+    remove_trees(&engine, &container);
+    Ok(())
+}
+
+/// Removes a container that ended and was started with `--rm`. Everybody is told before the record is forgotten, which takes
+/// the most of it: a daemon that is killed in between finds a container whose run has ended, and removes it.
+pub(crate) fn apply_to_ended(actor: &mut Actor) {
+    let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
+    if container.view().gone {
+        return;
+    }
+    begin(&engine, &container, true);
+    engine.registry.hide(&container);
+    tell(&engine, &container);
+    match forget(&engine, &container) {
+        Ok(()) => {
+            engine.registry.forget(&container);
+            remove_trees(&engine, &container);
+        }
+        // Its name stays taken: it is in the record.
+        Err(error) => {
+            let error = base::error::chain(&error).to_string();
+            tracing::error!(container = %container.id, error, "a container's record is left to the next daemon");
+        }
+    }
+}
+
+fn begin(engine: &Arc<Engine>, container: &Container, volumes: bool) {
+    container.publish(|view| {
+        view.status = next(view.status, Happening::RemovalBegan).unwrap_or(view.status);
+        view.removal_error = None;
+    });
+    let record = container.record();
+    for mount in record.mounts.iter().filter(|mount| volumes && mount.anonymous) {
+        let name = &mount.point.name;
+        if crate::volume::users(engine, name)
+            .iter()
+            .any(|user| *user != container.id)
+        {
+            continue;
+        }
+        // One that is gone already is what was wanted; one that cannot go stays and is listed.
+        if let Err(error) = engine.reserve.with_room(|| engine.volumes.remove(name)) {
+            tracing::warn!(volume = %name, error = %base::error::chain(&error), "a volume could not be removed");
+        }
+    }
+    failpoint::reached("remove.volumes");
+    engine.kept_logs.note(container);
+}
+
+fn forget(engine: &Arc<Engine>, container: &Container) -> Result<(), db::StoreError> {
+    super::record_file::remove(&engine.layout, &container.id);
+    let forget = || engine.write_of(container, |batch| batch.remove_container(container.id.as_str()));
+    engine.reserve.with_room(forget)?;
     failpoint::reached("remove.record");
+    Ok(())
+}
+
+fn tell(engine: &Arc<Engine>, container: &Container) {
     container.streams().pending.clear();
-    super::exec::container_removed(&engine, &container);
-    engine.registry.remove(&container.id);
-    finish::tell(&engine, &container, "destroy", &[]);
+    if let Some(groups) = container.take_groups() {
+        groups.discard(engine);
+    }
+    super::exec::container_removed(engine, container);
+    finish::tell(engine, container, "destroy", &[]);
     container.publish(|view| view.gone = true);
-    let (worker, id, user_base) = (Arc::clone(&engine), container.id.clone(), record.user_base);
+}
+
+fn remove_trees(engine: &Arc<Engine>, container: &Container) {
+    let (worker, id, user_base) = (
+        Arc::clone(engine),
+        container.id.clone(),
+        container.record().user_base,
+    );
     engine.defer(move || {
         let snapshot = worker.storage.remove_snapshot(&id);
         failpoint::reached("remove.snapshot");
@@ -185,5 +232,4 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
         }
     });
     engine.touch();
-    Ok(())
 }

@@ -41,8 +41,11 @@ pub async fn rename(engine: &Arc<Engine>, name: &str, new_name: &str) -> Result<
     engine
         .registry
         .reserve_name(new_name, &container.id)
+        .await
         .map_err(|error| RenameError::Name(taken(new_name, error)))?;
-    let recorded = engine.write(|batch| batch.rename_container(container.id.as_str(), new_name));
+    let recorded = engine.write_of(&container, |batch| {
+        batch.rename_container(container.id.as_str(), new_name)
+    });
     if let Err(error) = recorded {
         engine.registry.release_name(new_name, &container.id);
         return Err(RenameError::Name(CreateError::Step {

@@ -124,7 +124,9 @@ fn is_under_way(record: &Record) -> bool {
 fn write_record(engine: &Arc<Engine>, container: &Container, record: Record) -> Result<(), FilesError> {
     let document = crate::daemon::encode(&record);
     engine
-        .write(|batch| batch.set_container_config(container.id.as_str(), &document))
+        .write_of(container, |batch| {
+            batch.set_container_config(container.id.as_str(), &document)
+        })
         .map_err(|error| FilesError::step("record the rollback of", container, Kind::Internal, error))?;
     super::record_file::update(&engine.layout, container, &record);
     let image = record.image_id.clone();

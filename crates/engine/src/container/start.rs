@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use base::error::{Kind, Kinded, chain};
 use base::file::{Durability, write_atomic};
-use cgroup::Cgroup;
 use serde_json::value::RawValue;
 use shim_api::client::{RequestError, ShimConnection, Started};
 use shim_api::message::Failure;
 use shim_api::task::Task;
-use tokio::task::JoinHandle;
 
 use super::actor::{Actor, Command, ask};
+use super::groups::Groups;
 use super::host_files::Age;
 use super::record::Container;
 use super::state::{Happening, next};
@@ -100,11 +99,10 @@ pub async fn start(engine: &Arc<Engine>, name: &str) -> Result<Changed, StartErr
 /// crash do as well; it is safe for steps that never happened.
 pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
     let before = actor.container.view();
-    let mut groups = None;
+    let mut groups = actor.container.take_groups();
     let started = steps(actor, &mut groups).await;
     if let Some(groups) = groups {
-        // Who removes them must not meet somebody who still makes them.
-        groups.await.ok();
+        groups.settled().await;
     }
     match started {
         Ok(started) => {
@@ -122,17 +120,12 @@ pub(crate) async fn run(actor: &mut Actor) -> Result<(), StartError> {
     }
 }
 
-async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result<Started, StartError> {
+async fn steps(actor: &mut Actor, groups: &mut Option<Groups>) -> Result<Started, StartError> {
     let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
 
-    // 1. The intent, with the addresses and ports that will be its: from here on a daemon that finds this record looks for
-    //    the shim.
+    // 1. A shim, and what it will run, with the addresses and ports that will be its: it gets ready beside the next steps.
+    //    Nothing of that needs an undo but by the shim, which is not told to start, or whose daemon has ended.
     crate::network::allocate(&engine, &container)?;
-    intend(actor)?;
-    failpoint::reached("start.intent");
-    *groups = Some(make_groups(&engine, &container));
-
-    // 2. A shim, and what it will run: it gets ready beside the next steps. It ends by itself when it is not told to start.
     let shim = engine
         .new_shim()
         .await
@@ -145,21 +138,50 @@ async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result
     shim.prepare(&encoded, console_size)
         .map_err(|error| StartError::step("prepare the shim", error))?;
     failpoint::reached("start.prepare");
+    if groups.is_none() {
+        *groups = Some(Groups::begin(&engine, &container.id, &container.record().host));
+    }
 
-    // 3. hostname, hosts, resolv.conf; kept over restarts, removed with the container.
+    let started = match carry_out(actor, &shim, &task, &encoded).await {
+        Ok(started) => started,
+        Err(error) => {
+            // Who takes back what it has made must not meet the next one. One that has ended has done so.
+            shim.release().await.ok();
+            return Err(error);
+        }
+    };
+
+    // 6. Streams that came during the last step.
+    attach_late(&container, shim).await;
+    Ok(started)
+}
+
+/// The steps that a shim gets ready beside, and its start.
+async fn carry_out(
+    actor: &mut Actor,
+    shim: &ShimConnection,
+    task: &Task,
+    encoded: &RawValue,
+) -> Result<Started, StartError> {
+    let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
+
+    // 2. The intent: from here on a daemon that finds this record looks for the shim.
+    intend(actor)?;
+    failpoint::reached("start.intent");
+
+    // 3. hostname, hosts, resolv.conf; kept over restarts, removed with the container. And the document that the shim restarts
+    //    it from, also when no daemon lives; replaced by the next start.
     write_files(&engine, &container)?;
     failpoint::reached("start.files");
-
-    // 4. The document that the shim restarts it from, also when no daemon lives; replaced by the next start.
-    write_document(&task, &encoded)?;
+    write_document(task, encoded)?;
     failpoint::reached("start.document");
 
-    // 5. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
+    // 4. The machine's side of the network: bridges, the packet filter, names. The container's own is made by its shim.
     crate::network::attach(&engine, &container)?;
     crate::network::enter(&engine, &container).await?;
     failpoint::reached("start.network");
 
-    // 6. The container. On failure the shim leaves nothing of it and ends.
+    // 5. The container. On failure the shim leaves nothing of it and ends.
     actor.events = Some(
         shim.subscribe()
             .await
@@ -168,19 +190,7 @@ async fn steps(actor: &mut Actor, groups: &mut Option<JoinHandle<()>>) -> Result
     let pending = std::mem::take(&mut container.streams().pending);
     let started = shim.start_prepared(pending, 0).await.map_err(start_error)?;
     failpoint::reached("start.started");
-
-    // 7. Streams that came during the last step.
-    attach_late(&container, shim).await;
     Ok(started)
-}
-
-/// Makes the container's cgroups beside the other steps: on v1 that is a directory in each of ten hierarchies, and most of
-/// what its shim would have to do before there can be a first process. The shim takes over what is there. What fails here
-/// fails there as well, where it is told.
-fn make_groups(engine: &Arc<Engine>, container: &Container) -> JoinHandle<()> {
-    let path = engine.cgroup_path(&container.record().host.cgroup_parent, container.id.as_str());
-    let layout = engine.host.cgroups.clone();
-    tokio::task::spawn_blocking(move || drop(Cgroup::create(&layout, &path)))
 }
 
 /// Leaves nothing of a start that failed at any step.
@@ -235,7 +245,9 @@ fn intend(actor: &Actor) -> Result<(), StartError> {
     state.status = next(state.status, Happening::Started).unwrap_or(Status::Running);
     let state = crate::daemon::encode(&state);
     engine
-        .write(|batch| batch.set_container_state(container.id.as_str(), &state))
+        .write_of(container, |batch| {
+            batch.set_container_state(container.id.as_str(), &state)
+        })
         .map_err(|error| StartError::step("record the start", error))
 }
 

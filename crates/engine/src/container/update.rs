@@ -188,7 +188,9 @@ pub(crate) async fn apply(actor: &mut Actor, change: Change) -> Result<(), Chang
     }
     let document = crate::daemon::encode(&record);
     engine
-        .write(|batch| batch.set_container_config(container.id.as_str(), &document))
+        .write_of(container, |batch| {
+            batch.set_container_config(container.id.as_str(), &document)
+        })
         .map_err(|error| step(Box::new(error)))?;
     super::record_file::update(&engine.layout, container, &record);
     if budgets_change && !status.is_running() {

@@ -363,7 +363,7 @@ pub(crate) fn save(engine: &Arc<Engine>, container: &Container, record: &Record)
     let config = crate::daemon::encode(record);
     let state = crate::daemon::encode(&container.state_record(&engine.host.boot_id));
     engine
-        .write(|batch| {
+        .write_of(container, |batch| {
             batch.set_container_config(container.id.as_str(), &config)?;
             batch.set_container_state(container.id.as_str(), &state)
         })

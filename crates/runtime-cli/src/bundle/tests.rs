@@ -61,7 +61,6 @@ impl Place {
             },
             gate: Gate::Immediately,
             cgroup: None,
-            limits: None,
             bundle: &bundle.path,
             preserve_fds: 0,
             parent_death_signal: None,

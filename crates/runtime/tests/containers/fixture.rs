@@ -178,7 +178,6 @@ pub(crate) fn request<'a>(spec: &'a Spec, rootfs: &'a Rootfs, stdio: Stdio) -> C
         stdio,
         gate: Gate::Immediately,
         cgroup: None,
-        limits: None,
         bundle: Path::new("/"),
         preserve_fds: 0,
         parent_death_signal: Some(libc::SIGKILL),

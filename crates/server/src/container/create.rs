@@ -42,5 +42,6 @@ pub(super) fn from_api(
         platform,
         config,
         host,
+        starts: false,
     })
 }

@@ -31,7 +31,8 @@ pub(crate) async fn run(mut call: Call) -> Result<Reply, ApiError> {
         detach_keys: Some(request.detach_keys),
     };
     let (name, platform) = (Some(request.name), Some(request.platform));
-    let wanted = from_api(name, platform, request.container, call.version)?;
+    let mut wanted = from_api(name, platform, request.container, call.version)?;
+    wanted.starts = true;
     let removes = wanted.host.auto_remove;
     let engine = &Arc::clone(call.engine());
     let Created { id, warnings } = engine::container::create(engine, wanted).await?;
