@@ -8,7 +8,7 @@
 //! | `F` | to the child | | mounts, more will follow |
 //! | `G` | to the child | | mounts, these are the last |
 //! | `W` | to the child | the networks are there | |
-//! | `N` | to the parent | the network namespace is made | |
+//! | `N` | to the parent | the network namespace is made, and it is time to plug it in | |
 //! | `P` | to the parent | i32 pid | a pidfd |
 //! | `R` | to the parent | ready to run the program | the console's master, if any |
 //! | `E` | to the parent | step byte, i32 errno, text | |
@@ -38,7 +38,7 @@ pub(crate) enum Message {
     },
     /// The container is plugged into its networks.
     Plugged,
-    /// The child's network namespace is there, with its loopback interface up.
+    /// The child's network namespace is there, with its loopback interface up, and it is time to plug it in.
     Network,
     Pid(i32, OwnedFd),
     Ready(Option<OwnedFd>),

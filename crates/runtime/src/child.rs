@@ -66,6 +66,10 @@ impl Plan<'_> {
             .unwrap_or_default()
     }
 
+    fn has_hooks(&self) -> bool {
+        self.spec.hooks().is_some()
+    }
+
     /// Returns whether the interfaces must be there before the parameters, which name them.
     fn waits_early(&self) -> bool {
         self.is_plugged && sysctl::name_interfaces(&self.sysctls)
@@ -132,7 +136,8 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     if namespaces.is_new(CloneFlags::NEWNET) && !is_made {
         sys::net::loopback_up().at(Step::Network)?;
     }
-    if plan.is_plugged && !is_made {
+    if plan.is_plugged && plan.has_hooks() {
+        // They find the networks in place.
         channel.send_network()?;
     }
     if let Some(entry) = &plan.entry {
@@ -211,6 +216,10 @@ fn build<'a>(plan: &'a Plan<'_>, channel: &Channel) -> Result<(Root, Vec<Attache
     );
     run_hooks(HookKind::CreateContainer, plan.spec.hooks().as_ref(), &state)?;
     rootfs::enter(tree.as_fd(), namespaces.has_user())?;
+    if plan.is_plugged && !plan.has_hooks() {
+        // Not before: while the kernel makes a cable on one CPU it lets nobody on another unmount anything (RCU).
+        channel.send_network()?;
+    }
     let root = Root::from_fd(tree);
     let attached = rootfs::attach(&root, mounts)?;
     if let Some(empty) = empty {

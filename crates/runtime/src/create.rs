@@ -189,6 +189,7 @@ fn finish(served: Result<Served>, pid: Pid, pidfd: OwnedFd) -> Result<Created> {
             pid,
             pidfd,
             console: served.console,
+            mounts: served.mounts,
             warnings: served.warnings,
             leftovers: served.leftovers,
         }),
@@ -231,6 +232,7 @@ struct Child<'a> {
 
 struct Served {
     console: Option<OwnedFd>,
+    mounts: Option<OwnedFd>,
     warnings: Vec<String>,
     leftovers: Vec<OwnedFd>,
 }
@@ -296,10 +298,13 @@ fn serve(
     if request.plug.is_some() {
         tell(channel, channel.send_plugged())?;
     }
+    // Before the program runs: it may be over at once.
+    let mounts = open_proc(child.pid, "ns/mnt", OFlags::RDONLY).ok();
     let held = matches!(request.gate, crate::request::Gate::Held(_));
     let console = wait_until_running(channel, held)?;
     Ok(Served {
         console,
+        mounts,
         warnings: maker.warnings,
         leftovers: made_root.leftovers,
     })
@@ -318,14 +323,11 @@ fn tell(channel: &Channel, sent: Result<()>) -> Result<()> {
     }
 }
 
-/// Has the container plugged into its networks as soon as it has a network namespace.
+/// Has the container plugged into its networks when its first process says that it is time.
 fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Result<()> {
     let Some(plug) = request.plug else {
         return Ok(());
     };
-    if let Some(sandbox) = child.sandbox {
-        return plug.plug(sandbox.network.as_fd(), child.pidfd);
-    }
     match channel.receive()? {
         Message::Network => {}
         Message::Failed(why) => return Err(why),
@@ -336,6 +338,9 @@ fn plug(request: &CreateRequest<'_>, channel: &Channel, child: Child<'_>) -> Res
                 "the container's first process ended before its networks",
             ));
         }
+    }
+    if let Some(sandbox) = child.sandbox {
+        return plug.plug(sandbox.network.as_fd(), child.pidfd);
     }
     let namespace = open_proc(child.pid, "ns/net", OFlags::RDONLY)?;
     plug.plug(namespace.as_fd(), child.pidfd)

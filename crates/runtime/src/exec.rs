@@ -55,6 +55,7 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Created> {
             pid,
             pidfd,
             console,
+            mounts: None,
             warnings,
             leftovers: Vec::new(),
         }),

@@ -147,6 +147,9 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     /// What was done otherwise than asked, for the person who asked.
     pub warnings: Vec<String>,
+    /// Its mount namespace, for who wants to hold it beyond its end. `None` for another process of a container, or when the
+    /// kernel would not open it.
+    pub mounts: Option<OwnedFd>,
     /// Detached mounts that are not needed any more. Dropping them takes the kernel a while: do it off the hot path.
     pub leftovers: Vec<OwnedFd>,
 }

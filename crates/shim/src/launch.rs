@@ -11,7 +11,6 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use runtime::{
     BindIds, CreateError, CreateRequest, Created, Gate, MissingCapabilities, Plug, Sandbox, Stdio,
 };
-use rustix::fs::{Mode, OFlags};
 use shim_api::message::Failure;
 use shim_api::task::Task;
 
@@ -146,7 +145,7 @@ fn run(
     };
     Ok(Launched {
         run: Run {
-            mounts: hold_mounts(created.pid),
+            mounts: created.mounts,
             pid: created.pid.as_raw_nonzero().get(),
             borrowed: networks.map(Networks::into_borrowed).unwrap_or_default(),
             pidfd: created.pidfd,
@@ -204,12 +203,6 @@ pub(crate) fn request<'a>(
         pins,
         plug,
     }
-}
-
-/// Returns the mount namespace of PID 1, which is not reaped yet; without it everything works, but slower at the end.
-fn hold_mounts(pid: rustix::process::Pid) -> Option<OwnedFd> {
-    let path = format!("/proc/{}/ns/mnt", pid.as_raw_nonzero());
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Returns whether `spec` asks for a PID namespace of its own, with which every process ends.

@@ -196,7 +196,7 @@ async fn ended(actor: &mut Actor, record: &ExitRecord) {
         );
         failpoint::reached("exit.record");
         release(shim);
-        remove_itself(actor);
+        super::remove::apply_to_ended(actor).await;
     } else {
         // Recorded before it is published: who saw the end will see it again after a crash.
         let mut state = container.state_record(&engine.host.boot_id);
@@ -261,11 +261,6 @@ fn record(actor: &Actor) {
     if let Err(error) = actor.engine.reserve.with_room(write) {
         tracing::error!(container = %actor.container.id, error = %chain(&error), "a state was not recorded");
     }
-}
-
-/// Removes a container whose run has ended and that was started with `--rm`.
-pub(crate) fn remove_itself(actor: &mut Actor) {
-    super::remove::apply_to_ended(actor);
 }
 
 /// Remembers that a person stopped it.

@@ -146,7 +146,7 @@ pub(crate) fn apply(actor: &mut Actor, request: RemoveRequest) -> Result<(), Rem
 
 /// Removes a container that ended and was started with `--rm`. Everybody is told before the record is forgotten, which takes
 /// the most of it: a daemon that is killed in between finds a container whose run has ended, and removes it.
-pub(crate) fn apply_to_ended(actor: &mut Actor) {
+pub(crate) async fn apply_to_ended(actor: &mut Actor) {
     let (engine, container) = (Arc::clone(&actor.engine), Arc::clone(&actor.container));
     if container.view().gone {
         return;
@@ -154,6 +154,8 @@ pub(crate) fn apply_to_ended(actor: &mut Actor) {
     begin(&engine, &container, true);
     engine.registry.hide(&container);
     tell(&engine, &container);
+    // Those who were told run on this thread, and first.
+    tokio::task::yield_now().await;
     match forget(&engine, &container) {
         Ok(()) => {
             engine.registry.forget(&container);

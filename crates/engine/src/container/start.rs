@@ -224,7 +224,7 @@ async fn undo(actor: &mut Actor, before: Status, error: &StartError) {
         tracing::error!(container = %actor.container.id, error = %chain(&error), "a failed start was not recorded");
     }
     if actor.container.record().host.auto_remove {
-        finish::remove_itself(actor);
+        super::remove::apply_to_ended(actor).await;
     }
     actor.engine.touch();
 }

@@ -21,6 +21,8 @@ const IFLA_LINKINFO: u16 = 18;
 const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_NUM_TX_QUEUES: u16 = 31;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -345,10 +347,19 @@ fn describe(message: &mut Message, link: &NewLink<'_>) {
     {
         message.u32(IFLA_LINK, *parent);
     }
+    if let LinkKind::Veth { .. } = &link.kind {
+        one_queue(message);
+    }
     message.nested(IFLA_LINKINFO, |message| {
         message.text(IFLA_INFO_KIND, kind_name(&link.kind));
         message.nested(IFLA_INFO_DATA, |message| data(message, &link.kind));
     });
+}
+
+/// What an end of a veth uses anyway. Unasked the kernel makes one for each processor, takes all but one away again, and waits
+/// for a grace period of RCU for each end, while it holds the lock of all links (`veth_init_queues`).
+fn one_queue(message: &mut Message) {
+    message.u32(IFLA_NUM_TX_QUEUES, 1).u32(IFLA_NUM_RX_QUEUES, 1);
 }
 
 fn kind_name(kind: &LinkKind<'_>) -> &'static str {
@@ -375,6 +386,7 @@ fn data(message: &mut Message, kind: &LinkKind<'_>) {
                 message.raw(&header(0, &peer.settings));
                 message.text(IFLA_IFNAME, peer.name);
                 settings(message, &peer.settings);
+                one_queue(message);
             });
         }
         LinkKind::Macvlan { mode, .. } => {
