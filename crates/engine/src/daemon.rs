@@ -401,7 +401,7 @@ impl Engine {
     /// Writes what changes of a container; one that is not recorded yet is recorded with it, in one commit.
     pub(crate) fn write_of(
         self: &Arc<Self>,
-        container: &Container,
+        container: &Arc<Container>,
         change: impl FnOnce(&mut Batch<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut unrecorded = container.unrecorded();
@@ -411,14 +411,14 @@ impl Engine {
             }
             change(batch)
         })?;
-        if let Some(row) = unrecorded.take() {
-            crate::container::record_file::write(&self.layout, &row);
+        if unrecorded.take().is_some() {
+            crate::container::record_file::write_later(self, container);
         }
         Ok(())
     }
 
     /// Records a container's present state.
-    pub(crate) fn write_state(self: &Arc<Self>, container: &Container) -> Result<(), StoreError> {
+    pub(crate) fn write_state(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), StoreError> {
         let state = encode(&container.state_record(&self.host.boot_id));
         self.write_of(container, |batch| {
             batch.set_container_state(container.id.as_str(), &state)
@@ -429,14 +429,30 @@ impl Engine {
     pub(crate) fn defer(self: &Arc<Self>, work: impl FnOnce() + Send + 'static) {
         /// In which a reply goes out, and its receiver uses the processor.
         const MOMENT: Duration = Duration::from_millis(1);
+        self.defer_by(MOMENT, || true, work);
+    }
+
+    /// As [`Engine::defer`], after `delay`, and if it `is_wanted` still.
+    pub(crate) fn defer_by(
+        self: &Arc<Self>,
+        delay: Duration,
+        is_wanted: impl FnOnce() -> bool + Send + 'static,
+        work: impl FnOnce() + Send + 'static,
+    ) {
         self.deferred.send_modify(|count| *count += 1);
         let engine = Arc::clone(self);
         drop(tokio::spawn(async move {
-            tokio::time::sleep(MOMENT).await;
-            drop(tokio::task::spawn_blocking(move || {
-                work();
+            tokio::time::sleep(delay).await;
+            let done = move || {
                 engine.deferred.send_modify(|count| *count -= 1);
                 engine.touch();
+            };
+            if !is_wanted() {
+                return done();
+            }
+            drop(tokio::task::spawn_blocking(move || {
+                work();
+                done();
             }));
         }));
     }

@@ -181,6 +181,63 @@ async fn from_create_to_remove() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_to_be_started_at_once_is_recorded_without_a_start_too() {
+    let sandbox = Sandbox::new("late");
+    let engine = sandbox.open().await;
+    let request = CreateRequest {
+        starts: true,
+        ..sandbox.request("late")
+    };
+    let id = create(&engine, request).await.unwrap().id;
+    assert_eq!(engine.store.containers().unwrap().0, [], "its start records it");
+    let path = engine.cgroup_path("", id.as_str());
+    let begun = Instant::now();
+    while engine.store.containers().unwrap().0.is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cgroup::Cgroup::open(&engine.host.cgroups, &path).expect("its groups are made");
+    // Another one does not wait that long: whatever changes is recorded with it.
+    let request = CreateRequest {
+        starts: true,
+        ..sandbox.request("other")
+    };
+    create(&engine, request).await.unwrap();
+    rename(&engine, "other", "named").await.unwrap();
+    let names = engine.store.containers().unwrap().0;
+    assert!(names.iter().any(|row| row.name == "named"));
+    for name in ["late", "named"] {
+        remove(&engine, name, RemoveRequest::default()).await.unwrap();
+    }
+    engine.close().await;
+    while cgroup::Cgroup::open(&engine.host.cgroups, &path).is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "a group stays");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_waited_for_when_its_container_is_gone_but_for_its_record() {
+    let sandbox = Sandbox::new("leaving");
+    let engine = sandbox.open().await;
+    let first = create(&engine, sandbox.request("one")).await.unwrap().id;
+    let container = engine.registry.get(first.as_str()).unwrap();
+    engine.registry.hide(&container);
+    assert!(engine.registry.find("one").is_err());
+    let (worker, request) = (Arc::clone(&engine), sandbox.request("one"));
+    let second = tokio::spawn(async move { create(&worker, request).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!second.is_finished());
+    engine
+        .write_of(&container, |batch| batch.remove_container(first.as_str()))
+        .unwrap();
+    engine.registry.forget(&container);
+    let second = second.await.unwrap().unwrap().id;
+    assert_eq!(engine.registry.find("one").unwrap().id, second);
+    engine.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_requests_leave_nothing() {
     let sandbox = Sandbox::new("wrong");
     let engine = sandbox.open().await;

@@ -1,10 +1,12 @@
 //! A container's record beside its files: what the store says of it once more, in case the store's file is damaged.
 //!
-//! Written after the store knows the container and removed before the store forgets it: where there is a file, there is a
-//! container. Never synced; a power cut takes it at worst, and it is written again with the next change.
+//! Written a moment after the store knows the container and removed before the store forgets it: where there is a file, there
+//! is a container. Never synced; a power cut takes it at worst, and it is written again with the next change.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use base::clock::Timestamp;
 use base::error::chain;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Container, Record, StateRecord};
 use super::view::{Exit, Status};
+use crate::Engine;
 use crate::files::Layout;
 
 const FILE: &str = "record.json";
@@ -29,8 +32,30 @@ struct RecordFile<'a> {
     config: std::borrow::Cow<'a, str>,
 }
 
+/// Writes the file of a new container when it has lived for a moment: most of those that are gone by then never need one, and
+/// a new file can cost more than all else that is written at a start.
+pub(crate) fn write_later(engine: &Arc<Engine>, container: &Arc<Container>) {
+    const MOMENT: Duration = Duration::from_millis(100);
+    let stays = |container: &Container| {
+        let view = container.view();
+        !view.gone && view.status != Status::Removing
+    };
+    let (worker, written, asked) = (Arc::clone(engine), Arc::clone(container), Arc::clone(container));
+    engine.defer_by(
+        MOMENT,
+        move || stays(&asked),
+        move || {
+            // Who removes it waits for this, see `remove`.
+            let _turn = written.unrecorded();
+            if stays(&written) {
+                update(&worker.layout, &written, &written.record());
+            }
+        },
+    );
+}
+
 /// Writes the file. The store is what counts, so a failure is only told.
-pub(crate) fn write(layout: &Layout, row: &ContainerRow) {
+fn write(layout: &Layout, row: &ContainerRow) {
     let text = crate::daemon::encode(&RecordFile {
         name: row.name.as_str().into(),
         slot: row.slot,
@@ -62,8 +87,10 @@ pub(crate) fn update(layout: &Layout, container: &Container, record: &Record) {
     );
 }
 
-/// Removes the file.
-pub(crate) fn remove(layout: &Layout, id: &ContainerId) {
+/// Removes the file of a container that is being removed.
+pub(crate) fn remove(layout: &Layout, container: &Container) {
+    drop(container.unrecorded());
+    let id = &container.id;
     if let Err(error) = crate::files::remove_file(&layout.container(id).join(FILE)) {
         tracing::warn!(container = %id, error = %chain(&error), "a container's record stays beside its files");
     }

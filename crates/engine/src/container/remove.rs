@@ -192,8 +192,8 @@ fn begin(engine: &Arc<Engine>, container: &Container, volumes: bool) {
     engine.kept_logs.note(container);
 }
 
-fn forget(engine: &Arc<Engine>, container: &Container) -> Result<(), db::StoreError> {
-    super::record_file::remove(&engine.layout, &container.id);
+fn forget(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), db::StoreError> {
+    super::record_file::remove(&engine.layout, container);
     let forget = || engine.write_of(container, |batch| batch.remove_container(container.id.as_str()));
     engine.reserve.with_room(forget)?;
     failpoint::reached("remove.record");

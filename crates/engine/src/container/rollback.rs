@@ -83,7 +83,7 @@ pub async fn rollback(engine: &Arc<Engine>, name: &str, steps: usize) -> Result<
 }
 
 /// Goes on with a rollback in which an earlier daemon died.
-pub(crate) fn finish_rollback(engine: &Arc<Engine>, container: &Container) {
+pub(crate) fn finish_rollback(engine: &Arc<Engine>, container: &Arc<Container>) {
     if is_under_way(&container.record())
         && let Err(error) = renew(engine, container)
     {
@@ -92,7 +92,7 @@ pub(crate) fn finish_rollback(engine: &Arc<Engine>, container: &Container) {
 }
 
 /// Makes the file system anew on what the record says; safe to repeat as long as the container has not run since.
-fn renew(engine: &Arc<Engine>, container: &Container) -> Result<(), FilesError> {
+fn renew(engine: &Arc<Engine>, container: &Arc<Container>) -> Result<(), FilesError> {
     let step = |error: StorageError| {
         let kind = error.kind();
         FilesError::step("make the file system anew of", container, kind, error)
@@ -121,7 +121,7 @@ fn is_under_way(record: &Record) -> bool {
     record.rollback.is_some_and(|rollback| rollback.is_under_way)
 }
 
-fn write_record(engine: &Arc<Engine>, container: &Container, record: Record) -> Result<(), FilesError> {
+fn write_record(engine: &Arc<Engine>, container: &Arc<Container>, record: Record) -> Result<(), FilesError> {
     let document = crate::daemon::encode(&record);
     engine
         .write_of(container, |batch| {

@@ -359,7 +359,11 @@ pub(crate) async fn renamed(engine: &Arc<Engine>, container: &Arc<Container>, ol
 }
 
 /// Writes both what a container asks for and what it has.
-pub(crate) fn save(engine: &Arc<Engine>, container: &Container, record: &Record) -> Result<(), NetworkError> {
+pub(crate) fn save(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    record: &Record,
+) -> Result<(), NetworkError> {
     let config = crate::daemon::encode(record);
     let state = crate::daemon::encode(&container.state_record(&engine.host.boot_id));
     engine

@@ -209,6 +209,34 @@ async fn a_new_start_waits_for_the_last_shim_to_clean_up() {
 }
 
 #[tokio::test]
+async fn what_was_prepared_and_is_not_started_is_taken_back() {
+    let host = Host::new().await;
+    let cgroup = format!("/sys/fs/cgroup/pids{}", host.cgroup_path());
+    let wait_until = async |is_there: bool| {
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+        while std::path::Path::new(&cgroup).exists() != is_there {
+            assert!(tokio::time::Instant::now() < deadline, "wanted: {is_there}");
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let task = serde_json::value::to_raw_value(&host.task("true")).unwrap();
+    for is_told in [true, false] {
+        let shim = host.new_shim().await;
+        shim.prepare(&task, None).unwrap();
+        wait_until(true).await;
+        if is_told {
+            shim.release().await.unwrap();
+            assert!(!std::path::Path::new(&cgroup).exists(), "before the reply");
+        }
+        drop(shim);
+        wait_until(false).await;
+    }
+    let (shim, mut events, _) = host::start(&host, host.task("exit 3"), Vec::new()).await;
+    assert_eq!(host::exited(&mut events).await.code, 3);
+    shim.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn many_containers_of_one_zygote_at_once() {
     let host = Host::new().await;
     let start = async |number: u8| {
