@@ -185,6 +185,8 @@ pub struct Engine {
     pub(crate) store: Arc<Store>,
     /// Room for removals on a full disk.
     pub(crate) reserve: crate::reserve::Reserve,
+    /// Directories for containers to be.
+    pub(crate) spares: crate::spare::Spares,
     pub(crate) storage: Arc<dyn storage::Driver>,
     pub(crate) images: Arc<image::Store>,
     /// Images that come from registries.
@@ -290,6 +292,7 @@ impl Engine {
             .map_err(part("the zygote"))?;
         let engine = Arc::new(Self {
             reserve: crate::reserve::Reserve::new(layout.reserve()),
+            spares: crate::spare::Spares::new(layout.spares()),
             kept_logs: crate::container::KeptLogs::new(layout.clone(), config.kept_logs),
             layout,
             host,
@@ -326,7 +329,10 @@ impl Engine {
             crate::image::remove_left_layers(&engine);
         }
         let worker = Arc::clone(&engine);
-        engine.defer(move || worker.reserve.fill());
+        engine.defer(move || {
+            worker.reserve.fill();
+            worker.spares.begin_anew();
+        });
         Ok(engine)
     }
 

@@ -47,6 +47,11 @@ impl Layout {
         self.data.join("containers")
     }
 
+    /// Returns the directory of the directories that are made ahead for containers.
+    pub(crate) fn spares(&self) -> PathBuf {
+        self.data.join("spare")
+    }
+
     pub(crate) fn networks(&self) -> PathBuf {
         self.data.join("networks")
     }

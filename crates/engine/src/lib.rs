@@ -21,6 +21,7 @@ mod registry;
 mod reserve;
 mod seccomp_cache;
 mod signal;
+mod spare;
 mod storage_choice;
 mod store_repair;
 

@@ -19,7 +19,7 @@
 //!
 //! Spares are there because making files is what a snapshot costs: ext4 without a journal, for one, looks through all
 //! recently deleted inodes of a block group for each new one, which takes milliseconds where containers come and go. Whoever
-//! removes a snapshot, and nobody waits for that, makes spares for those to come, each in a block group of its own ([`spread`]),
+//! removes a snapshot, and nobody waits for that, makes spares for those to come, each in a block group of its own,
 //! where the kernel finds inodes at once for what overlay and the container make. A used snapshot never becomes one: a file
 //! descriptor that outlived its container may still lead into it.
 
@@ -33,7 +33,7 @@ use archive::Whiteouts;
 use base::file::{create_new, read_optional};
 use base::id::ContainerId;
 use oci::ChainId;
-use rustix::fs::{CWD, IFlags, RenameFlags, ioctl_getflags, ioctl_setflags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -124,7 +124,7 @@ impl Layout {
         for name in ["layers", "snapshots", "staging", "trash", "spare", "empty"] {
             make_directory(&own.directory.join(name))?;
         }
-        spread(&own.directory.join("spare"));
+        base::file::spread_directories(&own.directory.join("spare"));
         own.find_unsynced()?;
         Ok(own)
     }
@@ -566,18 +566,6 @@ fn make_directory(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-/// Has ext4 put each directory that is made in this one into the block group with the fewest directories, with all that is
-/// made in it, as it does for the first level of a file system (`find_group_orlov`): trees that have nothing to do with each
-/// other, and new inodes that need not look through all that were deleted lately. Other file systems have no such hint.
-fn spread(directory: &Path) {
-    let hint = |directory: &OwnedFd| {
-        let flags = ioctl_getflags(directory)?;
-        ioctl_setflags(directory, flags | IFlags::TOPDIR)
-    };
-    // Without it things take longer, that is all.
-    tree::open(directory).map(|directory| hint(&directory)).ok();
-}
-
 fn random() -> Result<String, StorageError> {
     base::id::random_hex::<16>().map_err(StorageError::step("find a name in", Path::new("/dev/urandom")))
 }
@@ -621,24 +609,5 @@ fn read_facts<T: DeserializeOwned>(directory: &Path) -> Result<Option<T>, Storag
             Ok(facts) => Ok(Some(facts)),
             Err(source) => Err(StorageError::Damaged { path, source }),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spares_are_spread_where_the_file_system_can() {
-        /// `EXT4_SUPER_MAGIC` of linux/magic.h.
-        const EXT4_MAGIC: i64 = 0xef53;
-        let place = tempfile::tempdir().unwrap();
-        let layout = Layout::open(DriverKind::Overlay, place.path()).unwrap();
-        let spare = tree::open(&layout.directory().join("spare")).unwrap();
-        if rustix::fs::fstatfs(&spare).unwrap().f_type == EXT4_MAGIC {
-            assert!(ioctl_getflags(&spare).unwrap().contains(IFlags::TOPDIR));
-        }
-        layout.make_spares(&["upper"]);
-        assert_eq!(layout.spares().len(), 2);
     }
 }

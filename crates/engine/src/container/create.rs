@@ -185,7 +185,9 @@ pub async fn create(engine: &Arc<Engine>, request: CreateRequest) -> Result<Crea
     failpoint::reached("create.reserve");
 
     let directory = engine.layout.container(&undo.id);
-    crate::files::make_directory(&directory, 0o700)
+    engine
+        .spares
+        .put(&directory)
         .map_err(|error| step("make the container's directory", error))?;
     undo.directory = true;
     if starts {

@@ -228,6 +228,7 @@ fn remove_trees(engine: &Arc<Engine>, container: &Container) {
         if let Err(error) = &directory {
             tracing::warn!(container = %id, error = %base::error::chain(error), "a directory could not be removed");
         }
+        worker.spares.make();
         // Only now: a new container with these ids must not meet files of the old one.
         if let Some(base) = user_base {
             worker.registry.leave_base(base);
