@@ -353,7 +353,10 @@ impl Engine {
     }
 
     /// Finishes deferred work and closes the store. Containers go on.
-    pub async fn close(&self) {
+    pub async fn close(self: &Arc<Self>) {
+        for container in self.registry.all() {
+            crate::container::record(self, &container);
+        }
         let mut deferred = self.deferred.subscribe();
         // The sender lives in `self`.
         drop(deferred.wait_for(|&count| count == 0).await);

@@ -136,13 +136,13 @@ impl Registry {
 
     /// Gives the name of a hidden container back.
     pub(crate) fn forget(&self, container: &Container) {
-        let name = container.view().name.clone();
-        let mut maps = self.write();
-        if maps.names.get(&name) == Some(&container.id) {
-            maps.names.remove(&name);
-        }
-        maps.leaving.remove(&container.id);
-        drop(maps);
+        self.release_name(&container.view().name, &container.id);
+        self.keep_name(container);
+    }
+
+    /// Lets nobody wait any longer for the name of a hidden container.
+    pub(crate) fn keep_name(&self, container: &Container) {
+        self.write().leaving.remove(&container.id);
         self.left.notify_waiters();
     }
 

@@ -206,7 +206,15 @@ async fn what_was_to_be_started_at_once_is_recorded_without_a_start_too() {
     rename(&engine, "other", "named").await.unwrap();
     let names = engine.store.containers().unwrap().0;
     assert!(names.iter().any(|row| row.name == "named"));
-    for name in ["late", "named"] {
+    // Nor does the end of the daemon.
+    let request = CreateRequest {
+        starts: true,
+        ..sandbox.request("last")
+    };
+    create(&engine, request).await.unwrap();
+    engine.close().await;
+    assert_eq!(engine.store.containers().unwrap().0.len(), 3);
+    for name in ["late", "named", "last"] {
         remove(&engine, name, RemoveRequest::default()).await.unwrap();
     }
     engine.close().await;

@@ -267,12 +267,17 @@ fn record_later(engine: &Arc<Engine>, container: &Arc<Container>) {
     let (engine, container) = (Arc::clone(engine), Arc::clone(container));
     drop(tokio::spawn(async move {
         tokio::time::sleep(LONGEST).await;
-        if container.unrecorded().is_some()
-            && let Err(error) = engine.write_of(&container, |_nothing_more| Ok(()))
-        {
-            tracing::error!(container = %container.id, error = %chain(&error), "a container was not recorded");
-        }
+        record(&engine, &container);
     }));
+}
+
+/// Records a container, unless something of it was recorded.
+pub(crate) fn record(engine: &Arc<Engine>, container: &Arc<Container>) {
+    if container.unrecorded().is_some()
+        && let Err(error) = engine.write_of(container, |_nothing_more| Ok(()))
+    {
+        tracing::error!(container = %container.id, error = %chain(&error), "a container was not recorded");
+    }
 }
 
 /// What was done so far; undone when dropped before [`Undo::finish`]. Every undo is safe when its step never happened.

@@ -42,8 +42,8 @@ pub use attach::{AttachError, AttachRequest, Attached, attach};
 pub use changes::{Change, ChangeKind, FilesError, changes};
 pub use commit::{CommitRequest, commit};
 pub use copy::{ExtractRequest, PathFacts, get as copy_out, look as look_at, put as copy_in};
-pub(crate) use create::snapshot_options;
 pub use create::{CreateError, CreateRequest, Created, create};
+pub(crate) use create::{record, snapshot_options};
 pub use exec::{
     ExecConfig, ExecDetails, ExecError, ExecStart, Session, exec_create, exec_ended, exec_inspect,
     exec_resize, exec_start,

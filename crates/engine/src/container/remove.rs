@@ -163,6 +163,7 @@ pub(crate) async fn apply_to_ended(actor: &mut Actor) {
         }
         // Its name stays taken: it is in the record.
         Err(error) => {
+            engine.registry.keep_name(&container);
             let error = base::error::chain(&error).to_string();
             tracing::error!(container = %container.id, error, "a container's record is left to the next daemon");
         }

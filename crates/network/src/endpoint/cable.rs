@@ -29,12 +29,16 @@ pub(super) fn join(
     let joined = plan_port(port)
         .and_then(|parameter| parameter.set())
         .and_then(|()| Interface::enter(inside))
-        .and_then(|mut interface| interface.set_up())
-        .and_then(|()| {
-            let index = host.link(Target::Name(port)).map(|link| link.index);
-            index
-                .and_then(|index| host.request(&open(inside, index, talking)))
-                .map_err(|source| refused(bridge, port, source))
+        .and_then(|mut interface| {
+            interface.set_up()?;
+            let opened = host.link(Target::Name(port)).and_then(|end| {
+                host.request(&open(inside, end.index, talking))?;
+                // The kernel lets a port pass packets, and an end send them, when it gets to what it has noted of their
+                // carrier. Who asks for a link has it do so now (since 6.8); until then what is sent is lost.
+                host.link(Target::Index(end.index))
+            });
+            opened.map_err(|source| refused(bridge, port, source))?;
+            interface.index().map(drop)
         });
     if joined.is_err() {
         // The first error is the one to tell.

@@ -5,5 +5,6 @@ mod audit;
 mod budgets;
 mod drivers;
 mod hosts;
+mod plug;
 mod shaping;
 mod world;
