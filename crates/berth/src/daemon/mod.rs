@@ -183,7 +183,7 @@ async fn serve(
     Ok(())
 }
 
-async fn stop(options: &Options, server: &Server, engine: &Engine) {
+async fn stop(options: &Options, server: &Server, engine: &Arc<Engine>) {
     server.stop(options.shutdown_timeout).await;
     engine.close().await;
 }
