@@ -32,10 +32,7 @@ impl Spares {
         for entry in left {
             std::fs::remove_dir(entry.path()).ok();
         }
-        if crate::files::make_directory(&self.place, 0o700).is_ok() {
-            base::file::spread_directories(&self.place);
-            self.make();
-        }
+        self.make();
     }
 
     /// Makes up to two, unless there are enough. What cannot be made is not missed.
