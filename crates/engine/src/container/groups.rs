@@ -50,17 +50,12 @@ impl Groups {
         let (engine, path) = (Arc::clone(engine), self.path.clone());
         drop(tokio::spawn(async move {
             self.settled().await;
-            let worker = Arc::clone(&engine);
-            engine.defer(move || remove(&worker, &path));
+            let layout = engine.host.cgroups.clone();
+            engine.defer(move || {
+                if let Err(error) = Cgroup::remove_path(&layout, &path, PATIENCE) {
+                    tracing::warn!(path, error = %chain(&error), "a cgroup could not be removed");
+                }
+            });
         }));
-    }
-}
-
-fn remove(engine: &Engine, path: &str) {
-    let Ok(group) = Cgroup::open(&engine.host.cgroups, path) else {
-        return;
-    };
-    if let Err(error) = group.remove(PATIENCE) {
-        tracing::warn!(path, error = %chain(&error), "a cgroup could not be removed");
     }
 }
